@@ -1,0 +1,133 @@
+// Package config reads a process's configuration, defaults < file < environment < flags, into one struct, and runs the
+// process with it.
+//
+// Fields are described by struct tags of the kong library (name, help, default, env, enum); a field tagged secret:"true"
+// is never printed. Every process has --config, --validate, --print-config and --version.
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"reflect"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	kongyaml "github.com/alecthomas/kong-yaml"
+)
+
+// Version of the build: set by the linker, else "dev".
+var Version = "dev"
+
+type common struct {
+	Config      kong.ConfigFlag  `help:"Read defaults from a YAML file." placeholder:"FILE"`
+	Validate    bool             `help:"Check the configuration and exit."`
+	PrintConfig bool             `help:"Print the configuration, without secrets, and exit."`
+	Version     kong.VersionFlag `help:"Print the version and exit."`
+}
+
+// Process is what Main runs.
+type Process[C any] struct {
+	// Name of the process, for example "catalog".
+	Name string
+	// Description is one line of what it does.
+	Description string
+	// Validate reports every field that is wrong, joined.
+	Validate func(C) error
+	// Run runs until ctx ends, which SIGINT and SIGTERM cause.
+	Run func(ctx context.Context, c C) error
+}
+
+// Main parses args, validates and runs; it returns the exit code: 0 success, 1 failure, 2 wrong configuration.
+func Main[C any](p Process[C], args []string, stdout, stderr io.Writer) int {
+	var cli struct {
+		common
+		Settings C `embed:""`
+	}
+	exit := -1
+	parser, err := kong.New(&cli, kong.Name(p.Name), kong.Description(p.Description), kong.Writers(stdout, stderr),
+		kong.Configuration(loadFile), kong.Vars{"version": Version}, kong.Exit(func(code int) { exit = code }))
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %s\n", p.Name, err)
+		return 2
+	}
+	_, err = parser.Parse(args)
+	if exit >= 0 {
+		return exit // --help or --version has been served
+	}
+	if err == nil && p.Validate != nil {
+		err = p.Validate(cli.Settings)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: the configuration is not valid:\n%s\n", p.Name, indent(err))
+		return 2
+	}
+	switch {
+	case cli.PrintConfig:
+		Print(stdout, cli.Settings)
+		return 0
+	case cli.Validate:
+		fmt.Fprintln(stdout, "the configuration is valid")
+		return 0
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := p.Run(ctx, cli.Settings); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintf(stderr, "%s: %s\n", p.Name, err)
+		return 1
+	}
+	return 0
+}
+
+// loadFile reads a YAML file whose values give way to the environment, as kong alone would not have it.
+func loadFile(r io.Reader) (kong.Resolver, error) {
+	file, err := kongyaml.Loader(r)
+	if err != nil {
+		return nil, err
+	}
+	return kong.ResolverFunc(func(ctx *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+		for _, name := range flag.Envs {
+			if _, ok := os.LookupEnv(name); ok {
+				return nil, nil
+			}
+		}
+		return file.Resolve(ctx, parent, flag)
+	}), nil
+}
+
+func indent(err error) string {
+	return "  " + strings.ReplaceAll(err.Error(), "\n", "\n  ")
+}
+
+// Print writes the settings as "name: value" lines; secrets that are set are shown as "***".
+func Print(w io.Writer, settings any) {
+	printStruct(w, "", reflect.Indirect(reflect.ValueOf(settings)))
+}
+
+func printStruct(w io.Writer, prefix string, v reflect.Value) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name := f.Tag.Get("name")
+		if name == "" {
+			name = strings.ToLower(f.Name)
+		}
+		switch {
+		case !f.IsExported():
+		case f.Type.Kind() == reflect.Struct:
+			printStruct(w, prefix+f.Tag.Get("prefix"), v.Field(i))
+		case f.Tag.Get("secret") == "true" && !v.Field(i).IsZero():
+			fmt.Fprintf(w, "%s%s: ***\n", prefix, name)
+		default:
+			fmt.Fprintf(w, "%s%s: %v\n", prefix, name, v.Field(i).Interface())
+		}
+	}
+}
+
+// Exit ends the process with Main's result; it is all that a main function needs.
+func Exit[C any](p Process[C]) {
+	os.Exit(Main(p, os.Args[1:], os.Stdout, os.Stderr))
+}

@@ -1,0 +1,77 @@
+package config_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate/tollgate/libs/config"
+)
+
+type settings struct {
+	Listen string `help:"Address." default:"127.0.0.1:1"`
+	Secret string `help:"Password." secret:"true"`
+	Nats   struct {
+		URL string `name:"url" help:"Server." env:"CONFIG_TEST_NATS_URL"`
+	} `embed:"" prefix:"nats-"`
+}
+
+func run(t *testing.T, args ...string) (code int, got settings, stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	code = config.Main(config.Process[settings]{
+		Name: "demo", Description: "Demo.",
+		Validate: func(s settings) error {
+			if s.Listen == "" {
+				return errors.New("listen: is empty")
+			}
+			return nil
+		},
+		Run: func(_ context.Context, s settings) error { got = s; return nil },
+	}, args, &out, &errOut)
+	return code, got, out.String(), errOut.String()
+}
+
+func TestPrecedence(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "demo.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("listen: from-file\nnats-url: from-file\n"), 0o600))
+	t.Setenv("CONFIG_TEST_NATS_URL", "from-env")
+
+	code, got, _, _ := run(t)
+	require.Equal(t, 0, code)
+	require.Equal(t, "127.0.0.1:1", got.Listen)
+
+	_, got, _, _ = run(t, "--config", file)
+	require.Equal(t, "from-file", got.Listen)
+	require.Equal(t, "from-env", got.Nats.URL)
+
+	_, got, _, _ = run(t, "--config", file, "--listen", "from-flag")
+	require.Equal(t, "from-flag", got.Listen)
+}
+
+func TestWrongConfiguration(t *testing.T) {
+	code, _, _, stderr := run(t, "--listen", "")
+	require.Equal(t, 2, code)
+	require.Contains(t, stderr, "listen: is empty")
+
+	code, _, _, stderr = run(t, "--lisen", "x")
+	require.Equal(t, 2, code)
+	require.Contains(t, stderr, "--lisen")
+}
+
+func TestSecretsAreNotPrinted(t *testing.T) {
+	code, _, stdout, _ := run(t, "--secret", "hunter2", "--print-config")
+	require.Equal(t, 0, code)
+	require.Contains(t, stdout, "secret: ***")
+	require.NotContains(t, stdout, "hunter2")
+	require.Contains(t, stdout, "nats-url: ")
+
+	code, _, stdout, _ = run(t, "--validate")
+	require.Equal(t, 0, code)
+	require.Contains(t, stdout, "valid")
+}

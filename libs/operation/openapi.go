@@ -1,0 +1,85 @@
+package operation
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+
+	"github.com/swaggest/openapi-go"
+	"github.com/swaggest/openapi-go/openapi31"
+
+	"github.com/tollgate/tollgate/libs/problem"
+)
+
+// OpenAPI returns the OpenAPI 3.1 document of the service, generated from the table of operations.
+func (a *API) OpenAPI() ([]byte, error) {
+	r := openapi31.NewReflector()
+	r.Spec.Info.WithTitle(a.title).WithVersion(versionOr(a.version)).
+		WithDescription("The management API of Tollgate's " + a.service + " service.")
+	r.Spec.SetHTTPBearerTokenSecurity("token", "JWT", "A signed token, or at the admin listener a personal access token.")
+	for _, d := range a.operations {
+		if err := describe(r, d); err != nil {
+			return nil, fmt.Errorf("describe %s.%s: %w", a.service, d.name, err)
+		}
+	}
+	return json.MarshalIndent(r.Spec, "", "  ")
+}
+
+func describe(r *openapi31.Reflector, d definition) error {
+	oc, err := r.NewOperationContext(d.method, d.path)
+	if err != nil {
+		return err
+	}
+	oc.SetID(d.name)
+	oc.SetSummary(d.summary)
+	if !d.public {
+		oc.AddSecurity("token")
+	}
+	if d.scope != "" {
+		oc.SetDescription("Needs the scope " + d.scope + ".")
+	}
+	if d.request.NumField() > 0 {
+		oc.AddReqStructure(reflect.New(d.request).Interface())
+	}
+	oc.AddReqStructure(commonHeaders(d))
+	switch d.response {
+	case reflect.TypeFor[Empty]():
+		oc.AddRespStructure(nil, openapi.WithHTTPStatus(http.StatusNoContent))
+	case reflect.TypeFor[Raw]():
+		oc.AddRespStructure(new(string), openapi.WithHTTPStatus(d.status), openapi.WithContentType("application/octet-stream"))
+	default:
+		oc.AddRespStructure(reflect.New(d.response).Interface(), openapi.WithHTTPStatus(d.status))
+	}
+	oc.AddRespStructure(new(problem.Document), func(c *openapi.ContentUnit) {
+		c.IsDefault = true
+		c.ContentType = problem.ContentType
+		c.Description = "The problem (RFC 9457)."
+	})
+	return r.AddOperation(oc)
+}
+
+type readHeaders struct {
+	After string `header:"Tollgate-After" description:"Positions that the answer must reflect, as in identity=12, catalog=45."`
+}
+
+type commandHeaders struct {
+	readHeaders
+	IdempotencyKey string `header:"Idempotency-Key" description:"A repeated command with the same key answers as the first did." maxLength:"200"`
+	Reason         string `header:"Tollgate-Reason" description:"Why; kept with the event." maxLength:"500"`
+	DryRun         string `header:"Tollgate-Dry-Run" description:"true: the outcome without the effect." enum:"true,false"`
+}
+
+func commonHeaders(d definition) any {
+	if d.method == http.MethodGet {
+		return new(readHeaders)
+	}
+	return new(commandHeaders)
+}
+
+func versionOr(version string) string {
+	if version == "" {
+		return "0.0.0"
+	}
+	return version
+}

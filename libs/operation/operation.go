@@ -1,0 +1,133 @@
+// Package operation is how a service offers what it can do: a table of typed operations over go-kit's endpoint and
+// transport/http, behind one middleware chain, served over HTTP, over NATS and in process, and described in one
+// OpenAPI 3.1 document.
+//
+// The chain, outermost first: recover, trace, metrics, authenticate (which also sets the tenant), authorize, rate,
+// freshness, validate, time-out. Idempotency and dry runs are carried in the context and settled by libs/eventlog in the
+// transaction of the effect. Errors become problem documents (RFC 9457) here and nowhere else.
+//
+// Used by the control-plane services only: the gateway's request path neither imports this package nor go-kit.
+package operation
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/go-kit/kit/endpoint"
+)
+
+// Op is one operation. Req is a struct whose fields are tagged path, query or header; the other fields, tagged json, are
+// the body, which is decoded strictly. Resp is encoded as JSON.
+type Op[Req, Resp any] struct {
+	// Name is the operationId, for example "CreateAPI".
+	Name string
+	// Method and Path of the HTTP binding; the path is below the service's prefix, as in "/apis/{api}".
+	Method, Path string
+	// Summary is one line for the documentation.
+	Summary string
+	// Scope that the caller's token must have; empty means that any authenticated caller may.
+	Scope string
+	// Public operations take no token.
+	Public bool
+	// Operator operations are for principals that may act on the installation.
+	Operator bool
+	// Status of success; 200 when zero.
+	Status int
+	// Timeout of the whole operation; 15 seconds when zero.
+	Timeout time.Duration
+	// Handle does it. It must be safe for concurrent use.
+	Handle func(ctx context.Context, req *Req) (Resp, error)
+}
+
+// Validator is implemented by requests that check themselves; the chain calls it before Handle.
+type Validator interface {
+	Validate() error
+}
+
+// definition is an Op without its types.
+type definition struct {
+	name, method, path, summary, scope string
+	public, operator                   bool
+	status                             int
+	timeout                            time.Duration
+	request, response                  reflect.Type
+	endpoint                           endpoint.Endpoint
+}
+
+// Register adds an operation to the API. It is called while the API is built, before it serves.
+func Register[Req, Resp any](a *API, op Op[Req, Resp]) {
+	d := definition{
+		name: op.Name, method: op.Method, path: a.prefix + op.Path, summary: op.Summary, scope: op.Scope,
+		public: op.Public, operator: op.Operator, status: op.Status, timeout: op.Timeout,
+		request: reflect.TypeFor[Req](), response: reflect.TypeFor[Resp](),
+	}
+	if d.status == 0 {
+		d.status = http.StatusOK
+	}
+	if d.timeout == 0 {
+		d.timeout = 15 * time.Second
+	}
+	d.endpoint = a.chain(d)(func(ctx context.Context, request any) (any, error) {
+		return op.Handle(ctx, request.(*Req))
+	})
+	a.operations = append(a.operations, d)
+}
+
+// Permission is one row of a service's permission matrix.
+type Permission struct {
+	Operation, Method, Path, Scope string
+	Public, Operator               bool
+}
+
+// Permissions returns the permission matrix, in the order of registration.
+func (a *API) Permissions() []Permission {
+	rows := make([]Permission, len(a.operations))
+	for i, d := range a.operations {
+		rows[i] = Permission{Operation: d.name, Method: d.method, Path: d.path, Scope: d.scope, Public: d.public, Operator: d.operator}
+	}
+	return rows
+}
+
+// List is a page of items.
+type List[T any] struct {
+	Items []T `json:"items"`
+	// Next is the cursor of the following page; absent on the last.
+	Next string `json:"next,omitempty"`
+}
+
+// Page is embedded in the requests of operations that list.
+type Page struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" description:"Most items to return."`
+	Cursor string `query:"cursor" description:"The next of the page before."`
+}
+
+// Size returns the page's size: 50 unless asked for, 200 at most.
+func (p Page) Size() int {
+	if p.Limit <= 0 {
+		return 50
+	}
+	return min(p.Limit, 200)
+}
+
+// Empty is the response of operations that have nothing to say.
+type Empty struct{}
+
+// PageOf cuts rows, of which one more than the page's size was read, into a page whose cursor is that of its last item.
+func PageOf[T any](rows []T, page Page, cursor func(T) string) List[T] {
+	if len(rows) <= page.Size() {
+		if rows == nil {
+			rows = []T{}
+		}
+		return List[T]{Items: rows}
+	}
+	rows = rows[:page.Size()]
+	return List[T]{Items: rows, Next: cursor(rows[len(rows)-1])}
+}
+
+func tagName(f reflect.StructField, tag string) string {
+	name, _, _ := strings.Cut(f.Tag.Get(tag), ",")
+	return name
+}

@@ -1,0 +1,245 @@
+package app
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/libs/apibridge"
+	"github.com/tollgate/tollgate/libs/eventlog"
+	"github.com/tollgate/tollgate/libs/principal"
+	"github.com/tollgate/tollgate/libs/problem"
+	"github.com/tollgate/tollgate/libs/service"
+	"github.com/tollgate/tollgate/libs/token"
+	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
+	"github.com/tollgate/tollgate/services/identity/internal/domain"
+	"github.com/tollgate/tollgate/services/identity/internal/store"
+)
+
+// IssuedToken is a personal access token as it is shown once.
+type IssuedToken struct {
+	store.Token
+	// Secret is the token itself; empty when the command was repeated, because it is not kept.
+	Secret string `json:"secret,omitempty"`
+}
+
+// IssueToken gives a member a personal access token. Members issue their own; those with the scope identity.admin
+// anybody's, but none that could do more than they can themselves.
+func (i *Identity) IssueToken(ctx context.Context, member, title string, scopes []string, expires time.Time) (IssuedToken, error) {
+	p := actor(ctx)
+	own := strings.TrimPrefix(p.Subject, "member:")
+	if member == "" {
+		member = own
+	}
+	if member != own && !p.May("identity.admin") {
+		return IssuedToken{}, problem.NewDenied("scope-missing", "Issuing another member's token needs the scope identity.admin.")
+	}
+	secret := apibridge.PersonalTokenPrefix + newSecret()
+	result, err := service.ExecuteResult(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (store.Token, error) {
+		m, _, err := loadMember(ctx, tx, member)
+		if err != nil {
+			return store.Token{}, err
+		}
+		allowed, err := tokenScopes(p, m, scopes)
+		if err != nil {
+			return store.Token{}, err
+		}
+		return i.issueToken(ctx, tx, p.Tenant, member, title, allowed, expires, secret)
+	})
+	issued := IssuedToken{Token: result.Value}
+	if err == nil && !result.Replayed {
+		issued.Secret = secret
+	}
+	return issued, err
+}
+
+// tokenScopes keeps an actor from issuing a token that may do more than the actor's own.
+func tokenScopes(p principal.Principal, m domain.Member, scopes []string) ([]string, error) {
+	if len(scopes) == 0 {
+		return domain.Restrict(domain.ScopesOf(m.Roles), p.Scopes), nil
+	}
+	for _, s := range scopes {
+		if !slices.Contains(p.Scopes, s) {
+			return nil, problem.NewDenied("scope-missing", "A token with the scope %s cannot be issued by one who does not have it.", s)
+		}
+	}
+	return scopes, nil
+}
+
+func (i *Identity) issueToken(ctx context.Context, tx *eventlog.Tx, tenant, member, title string, scopes []string, expires time.Time, secret string) (store.Token, error) {
+	t := store.Token{
+		ID: newID(), Member: member, Title: title, Scopes: append([]string{}, slices.Compact(slices.Sorted(slices.Values(scopes)))...),
+		ExpiresAt: timePointer(expires), CreatedAt: i.now(),
+	}
+	events, err := domain.IssueToken(t.ID, member, title, t.Scopes, expires, t.CreatedAt)
+	if err != nil {
+		return store.Token{}, err
+	}
+	tx.AppendFor(tenant, "token", t.ID, 0, events...)
+	return t, store.InsertToken(ctx, tx, tenant, t, hash(secret))
+}
+
+// RevokeToken makes a personal access token void. Signed tokens that were given for it end within token.Lifetime.
+func (i *Identity) RevokeToken(ctx context.Context, id string) error {
+	p := actor(ctx)
+	_, err := service.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
+		history, err := tx.Load(ctx, "token", id)
+		if err != nil {
+			return struct{}{}, err
+		}
+		t := eventlog.Fold(history, domain.Token{}, domain.Token.Evolve)
+		if t.Member != strings.TrimPrefix(p.Subject, "member:") && !p.May("identity.admin") && t.ID != "" {
+			return struct{}{}, problem.NewDenied("scope-missing", "Revoking another member's token needs the scope identity.admin.")
+		}
+		events, err := t.Revoke()
+		if err != nil {
+			return struct{}{}, err
+		}
+		tx.Append("token", id, uint64(len(history)), events...)
+		return struct{}{}, store.RevokeToken(ctx, tx, id)
+	})
+	return err
+}
+
+// Tokens returns personal access tokens: one's own, or with the scope identity.admin everybody's.
+func (i *Identity) Tokens(ctx context.Context, after string, limit int) ([]store.Token, error) {
+	p := actor(ctx)
+	member := strings.TrimPrefix(p.Subject, "member:")
+	if p.May("identity.admin") {
+		member = ""
+	}
+	return read(ctx, i, func(tx pgx.Tx, _ string) ([]store.Token, error) {
+		return store.Tokens(ctx, tx, member, after, limit)
+	})
+}
+
+// Exchange returns a short-lived signed token for a personal access token.
+func (i *Identity) Exchange(ctx context.Context, secret string) (string, time.Time, error) {
+	refused := problem.NewUnauthenticated("token-invalid", "The personal access token is not known, has expired or was revoked.")
+	if !strings.HasPrefix(secret, apibridge.PersonalTokenPrefix) {
+		return "", time.Time{}, refused
+	}
+	var holder store.TokenHolder
+	err := i.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) (err error) {
+		holder, err = store.FindTokenHolder(ctx, tx, hash(secret))
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", time.Time{}, refused
+	}
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	now := i.now()
+	if holder.Void || (holder.ExpiresAt != nil && !now.Before(*holder.ExpiresAt)) {
+		return "", time.Time{}, refused
+	}
+	kid, key, err := i.signingKey(ctx)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	return token.Sign(key, kid, principal.Principal{
+		Tenant: holder.Tenant, Subject: "member:" + holder.Member,
+		Scopes:   domain.Restrict(domain.ScopesOf(holder.Roles), holder.Scopes),
+		Operator: slices.Contains(holder.Roles, domain.Installer),
+	}, now)
+}
+
+// signingKeys remembers the opened key: opening it again for every exchange would cost a query.
+type signingKeys struct {
+	mu  sync.Mutex
+	kid string
+	key ed25519.PrivateKey
+}
+
+// signingKey returns the newest signing key.
+func (i *Identity) signingKey(ctx context.Context) (string, ed25519.PrivateKey, error) {
+	i.keys.mu.Lock()
+	defer i.keys.mu.Unlock()
+	if i.keys.key != nil {
+		return i.keys.kid, i.keys.key, nil
+	}
+	var rows []store.SigningKey
+	err := i.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) (err error) {
+		rows, err = store.SigningKeys(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	if len(rows) == 0 {
+		return "", nil, problem.NewUnavailable("no-signing-key", "There is no signing key yet. Try again in a moment.")
+	}
+	seed, err := i.seal.Open(rows[0].KID, rows[0].Sealed)
+	if err != nil {
+		return "", nil, fmt.Errorf("open signing key %s: %w", rows[0].KID, err)
+	}
+	i.keys.kid, i.keys.key = rows[0].KID, ed25519.NewKeyFromSeed(seed)
+	return i.keys.kid, i.keys.key, nil
+}
+
+// EnsureSigningKey makes the first signing key. Replicas that start together make one.
+func (i *Identity) EnsureSigningKey(ctx context.Context) error {
+	ctx = principal.With(ctx, principal.Service("identity", principal.AllTenants))
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("make signing key: %w", err)
+	}
+	_, err = eventlog.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
+		if _, err := tx.Exec(ctx, `LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+			return struct{}{}, fmt.Errorf("lock signing keys: %w", err)
+		}
+		rows, err := store.SigningKeys(ctx, tx)
+		if err != nil || len(rows) > 0 {
+			return struct{}{}, err
+		}
+		return struct{}{}, i.addSigningKey(ctx, tx, public, private)
+	})
+	return err
+}
+
+func (i *Identity) addSigningKey(ctx context.Context, tx *eventlog.Tx, public ed25519.PublicKey, private ed25519.PrivateKey) error {
+	kid := newID()
+	jwk, err := json.Marshal(token.PublicJWK(kid, public))
+	if err != nil {
+		return err
+	}
+	tx.AppendFor(principal.AllTenants, "signing-key", kid, 0, &identityv1.SigningKeyAdded{Kid: kid, PublicJwk: string(jwk)})
+	return store.InsertSigningKey(ctx, tx, store.SigningKey{KID: kid, Sealed: i.seal.Close(kid, private.Seed()), PublicJWK: string(jwk)}, i.now())
+}
+
+// KeySet returns the published keys as a JWK Set.
+func (i *Identity) KeySet(ctx context.Context) ([]byte, error) {
+	var set []byte
+	err := i.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) (err error) {
+		set, err = KeySet(ctx, tx)
+		return err
+	})
+	return set, err
+}
+
+// KeySet reads the published keys in a transaction.
+func KeySet(ctx context.Context, tx pgx.Tx) ([]byte, error) {
+	rows, err := store.SigningKeys(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	set := token.JWKSet{Keys: []token.JWK{}}
+	for _, r := range rows {
+		var k token.JWK
+		if err := json.Unmarshal([]byte(r.PublicJWK), &k); err != nil {
+			return nil, fmt.Errorf("read signing key %s: %w", r.KID, err)
+		}
+		set.Keys = append(set.Keys, k)
+	}
+	return json.Marshal(set)
+}
