@@ -149,7 +149,11 @@ func checkValue(v any, f protoreflect.FieldDescriptor, path string, fields *prob
 	case f.Message() != nil:
 		checkMessage(v, f.Message(), path, fields)
 	case f.Kind() == protoreflect.StringKind:
-		if _, ok := v.(string); !ok {
+		if text, ok := v.(string); ok {
+			if strings.ContainsRune(text, 0) {
+				fields.Add(path, "contains the character U+0000; leave it out")
+			}
+		} else {
 			hint := ""
 			if n, isNumber := v.(json.Number); isNumber {
 				hint = fmt.Sprintf(`; write it in quotes, as "%s"`, n)

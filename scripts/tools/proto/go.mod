@@ -1,4 +1,4 @@
-module github.com/tollgate/tollgate/scripts/tools
+module github.com/tollgate/tollgate/scripts/tools/proto
 
 go 1.26.7
 

@@ -1,0 +1,175 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// child returns the value of a key of a mapping, or nil.
+func child(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+var pathStep = regexp.MustCompile(`^([^.\[\]]*)((?:\[\d+\])*)$`)
+
+// lineOf returns the line of the field at path, or of the closest that there is around it.
+func lineOf(n *yaml.Node, path string) int {
+	line := n.Line
+	for step := range strings.SplitSeq(path, ".") {
+		parts := pathStep.FindStringSubmatch(step)
+		if parts == nil {
+			return line
+		}
+		if parts[1] != "" {
+			if n = child(n, parts[1]); n == nil {
+				return line
+			}
+			line = n.Line
+		}
+		for index := range strings.SplitSeq(strings.Trim(parts[2], "[]"), "][") {
+			i, err := strconv.Atoi(index)
+			if err != nil {
+				break
+			}
+			if n.Kind != yaml.SequenceNode || i >= len(n.Content) {
+				return line
+			}
+			n = n.Content[i]
+			line = n.Line
+		}
+	}
+	return line
+}
+
+var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}`)
+
+// substitute replaces ${NAME} and ${NAME:-default} in every string.
+func substitute(file string, n *yaml.Node, lookup func(string) (string, bool)) error {
+	if n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "${") {
+		var missing string
+		n.Value = variable.ReplaceAllStringFunc(n.Value, func(text string) string {
+			m := variable.FindStringSubmatch(text)
+			if value, ok := lookup(m[1]); ok && value != "" {
+				return value
+			}
+			if m[2] == "" {
+				missing = m[1]
+			}
+			return m[3]
+		})
+		if missing != "" {
+			return Problem{File: file, Line: n.Line, Message: fmt.Sprintf("the environment variable %s is not set; set it, or give a default as in ${%s:-value}", missing, missing)}
+		}
+	}
+	for _, c := range n.Content {
+		if err := substitute(file, c, lookup); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inlineDocument replaces the path of an OpenAPI document by the document. A value of several lines is the document
+// itself.
+func inlineDocument(file string, n *yaml.Node) error {
+	kind, document := child(n, "kind"), child(child(n, "spec"), "openapi")
+	if kind == nil || kind.Value != "APIVersion" || document == nil || document.Kind != yaml.ScalarNode || strings.Contains(document.Value, "\n") {
+		return nil
+	}
+	at := func(format string, args ...any) error {
+		return Problem{File: file, Line: document.Line, Field: "spec.openapi", Message: fmt.Sprintf(format, args...)}
+	}
+	path := document.Value
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(file), path)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return at("there is no file %s; name the OpenAPI document by its path relative to this file", document.Value)
+	}
+	if info.Size() > maxFile {
+		return at("%s is over %d MiB", document.Value, maxFile>>20)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return at("%s cannot be read: %s", document.Value, err)
+	}
+	document.SetString(string(data))
+	return nil
+}
+
+// maxDepth bounds the nesting of a document.
+const maxDepth = 100
+
+// toJSON turns a node into the value that encoding/json makes of the same document; numbers keep their digits.
+func toJSON(n *yaml.Node) (any, error) { return convert(n, 0) }
+
+func convert(n *yaml.Node, depth int) (any, error) {
+	if depth > maxDepth {
+		return nil, fmt.Errorf("line %d: nested more than %d deep", n.Line, maxDepth)
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		object := map[string]any{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i].Value
+			if _, twice := object[key]; twice {
+				return nil, fmt.Errorf("line %d: %s is there twice", n.Content[i].Line, key)
+			}
+			value, err := convert(n.Content[i+1], depth+1)
+			if err != nil {
+				return nil, err
+			}
+			object[key] = value
+		}
+		return object, nil
+	case yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, c := range n.Content {
+			value, err := convert(c, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list[i] = value
+		}
+		return list, nil
+	case yaml.AliasNode:
+		return nil, fmt.Errorf("line %d: aliases are not supported; write the value out", n.Line)
+	default:
+		return scalar(n)
+	}
+}
+
+func scalar(n *yaml.Node) (any, error) {
+	switch n.Tag {
+	case "!!null":
+		return nil, nil
+	case "!!bool":
+		var b bool
+		err := n.Decode(&b)
+		return b, err
+	case "!!int", "!!float":
+		number := json.Number(strings.ReplaceAll(n.Value, "_", ""))
+		if !json.Valid([]byte(number)) {
+			return n.Value, nil // such as .inf or 0x10: as text, for the field to refuse
+		}
+		return number, nil
+	default:
+		return n.Value, nil
+	}
+}

@@ -1,0 +1,91 @@
+package suite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/tollgate/tollgate/libs/bus"
+	"github.com/tollgate/tollgate/libs/lifecycle"
+	"github.com/tollgate/tollgate/libs/service"
+	"github.com/tollgate/tollgate/libs/telemetry"
+	"github.com/tollgate/tollgate/services/analytics"
+	"github.com/tollgate/tollgate/services/billing"
+	"github.com/tollgate/tollgate/services/catalog"
+	"github.com/tollgate/tollgate/services/gateway"
+	"github.com/tollgate/tollgate/services/identity"
+	"github.com/tollgate/tollgate/services/metering"
+	"github.com/tollgate/tollgate/services/subscription"
+)
+
+// services builds the services on the engines.
+type services struct {
+	config  Config
+	engines *engines
+	log     *slog.Logger
+	bus     *bus.Bus
+}
+
+// runner is a service that was built.
+type runner interface {
+	Run(ctx context.Context) error
+	Ready() <-chan struct{}
+}
+
+// part returns what runs a service: it is built when its turn comes.
+func (s *services) part(name string) lifecycle.Run {
+	return func(ctx context.Context, ready func()) error {
+		built, err := s.build(ctx, name)
+		if err != nil {
+			return err
+		}
+		go func() {
+			select {
+			case <-built.Ready():
+				ready()
+			case <-ctx.Done():
+			}
+		}()
+		return built.Run(ctx)
+	}
+}
+
+func (s *services) build(ctx context.Context, name string) (runner, error) {
+	deps := service.Deps{Bus: s.bus, Log: s.log.With("service", name), Registry: telemetry.Registry()}
+	if name == "gateway" {
+		return s.gateway()
+	}
+	database, err := s.engines.database(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	common := service.Config{PostgresURL: database, NATSURL: s.engines.natsURL, NATSReplicas: 1}
+	switch name {
+	case "identity":
+		seal, err := keptSecret(s.config.path("seal-key"), func() string { return randomBase64(32) })
+		if err != nil {
+			return nil, err
+		}
+		return identity.New(ctx, identity.Config{Service: common, SealKey: seal, FirstTokenFile: s.config.path("admin-token")}, deps)
+	case "catalog":
+		return catalog.New(ctx, catalog.Config{Service: common}, deps)
+	case "subscription":
+		return subscription.New(ctx, subscription.Config{Service: common}, deps)
+	case "metering":
+		return metering.New(ctx, metering.Config{Service: common}, deps)
+	case "analytics":
+		return analytics.New(ctx, analytics.Config{Service: common, ClickHouseURL: s.engines.clickhouseURL()}, deps)
+	case "billing":
+		return billing.New(ctx, billing.Config{Service: common}, deps)
+	}
+	return nil, errors.New("no such service: " + name)
+}
+
+func (s *services) gateway() (runner, error) {
+	g, err := gateway.New(gateway.Config{}, gateway.Deps{})
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	return g, nil
+}
