@@ -139,7 +139,8 @@ func (g *Group) stop(started []*running) error {
 
 func (r *running) alreadyDone() bool {
 	select {
-	case <-r.done:
+	case err := <-r.done:
+		_ = err // Run has it already, through failed
 		r.cancel()
 		return true
 	default:

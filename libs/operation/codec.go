@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tollgate/tollgate/libs/problem"
 )
@@ -124,6 +125,10 @@ func bind(r *http.Request, v reflect.Value, fields *problem.Fields) {
 
 func set(v reflect.Value, values []string, name string, fields *problem.Fields) {
 	text := values[0]
+	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+		fields.Add(name, "is not text in UTF-8 without the character U+0000")
+		return
+	}
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)

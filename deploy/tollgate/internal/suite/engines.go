@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -70,8 +71,12 @@ func (e *engines) startNATS() error {
 	if err != nil {
 		return err
 	}
+	port, err := keptPort(e.config.path("nats-port"))
+	if err != nil {
+		return err
+	}
 	s, err := server.NewServer(&server.Options{
-		ServerName: "tollgate", Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: "tollgate", Password: password,
+		ServerName: "tollgate", Host: "127.0.0.1", Port: port, Username: "tollgate", Password: password,
 		JetStream: true, StoreDir: e.config.path("nats"), SyncAlways: true, MaxPayload: bus.MaxPayload,
 		NoSigs: true, NoLog: true,
 	})
@@ -173,6 +178,16 @@ func (e *engines) stop() error {
 		errs = append(errs, e.postgres.Stop(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// keptPort returns the loopback port of the last time, so that gateways which run apart find NATS again after a restart, or
+// another free one when that is taken.
+func keptPort(path string) (int, error) {
+	l, err := listenAgain(path)
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
 func randomHex(n int) string {
