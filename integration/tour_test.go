@@ -61,12 +61,12 @@ func kinds(key string) []request {
 		{"GET", "/weather/v1/current/Berlin", "", key, 200, true, 0},
 		{"GET", "/weather/v1/current/Atlantis", "", key, 404, true, 0}, // the upstream's answer: billable
 		{"POST", "/weather/v1/forecasts", `{"cities":["Berlin","Paris"],"days":3}`, key, 200, true, 6},
-		{"POST", "/weather/v1/forecasts", `{"cities":[],"days":3}`, key, 400, false, 0},  // refused by the gateway
-		{"GET", "/weather/v1/current/Berlin?units=kelvin", "", key, 400, false, 0},       // refused by the gateway
-		{"GET", "/weather/v1/nothing", "", key, 404, false, 0},                           // no such operation
-		{"GET", "/weather/v1/current/Berlin", "", "tg_not-a-key", 401, false, 0},         // unknown key
-		{"DELETE", "/weather/v1/current/Berlin", "", key, 405, false, 0},                 // no such method
-		{"GET", "/elsewhere", "", key, 404, false, 0},                                    // no such API
+		{"POST", "/weather/v1/forecasts", `{"cities":[],"days":3}`, key, 400, false, 0}, // refused by the gateway
+		{"GET", "/weather/v1/current/Berlin?units=kelvin", "", key, 400, false, 0},      // refused by the gateway
+		{"GET", "/weather/v1/nothing", "", key, 404, false, 0},                          // no such operation
+		{"GET", "/weather/v1/current/Berlin", "", "tg_not-a-key", 401, false, 0},        // unknown key
+		{"DELETE", "/weather/v1/current/Berlin", "", key, 405, false, 0},                // no such method
+		{"GET", "/elsewhere", "", key, 404, false, 0},                                   // no such API
 		{"GET", "/weather/v1/current/S%C3%A3o%20Paulo?units=metric", "", key, 200, true, 0},
 	}
 }

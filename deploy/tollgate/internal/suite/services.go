@@ -3,7 +3,6 @@ package suite
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 
 	"github.com/tollgate/tollgate/libs/bus"
@@ -83,9 +82,8 @@ func (s *services) build(ctx context.Context, name string) (runner, error) {
 }
 
 func (s *services) gateway() (runner, error) {
-	g, err := gateway.New(gateway.Config{}, gateway.Deps{})
-	if err != nil {
-		return nil, fmt.Errorf("gateway: %w", err)
-	}
-	return g, nil
+	return gateway.New(gateway.Config{
+		Name: "gw1", Listen: s.config.Listen, AdminListen: s.config.Admin, DataDir: s.config.path("gateway"),
+		NATSURL: s.engines.natsURL, NATSReplicas: 1,
+	}, gateway.Deps{Bus: s.bus, Log: s.log.With("service", "gateway"), Registry: telemetry.Registry()})
 }

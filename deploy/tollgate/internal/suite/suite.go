@@ -146,4 +146,3 @@ func openLog(c Config) (*slog.Logger, func(), error) {
 	log := telemetry.Logger(telemetry.Config{LogLevel: "info", LogFormat: "json"}, f, "tollgate")
 	return log, func() { _ = f.Close() }, nil
 }
-
