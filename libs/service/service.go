@@ -80,6 +80,7 @@ type Base struct {
 	buckets   []*documents.Publisher
 	parts     []part
 	waiters   map[string]func(context.Context, uint64) error
+	checks    []func() error
 	ready     chan struct{}
 }
 
@@ -157,6 +158,9 @@ func (b *Base) Add(name string, run func(ctx context.Context) error) {
 	b.parts = append(b.parts, part{name, run})
 }
 
+// Check adds something that may keep the service from getting on: a function that says why, or nil. It is part of Healthy.
+func (b *Base) Check(err func() error) { b.checks = append(b.checks, err) }
+
 // API returns an empty table of operations, to be filled and given to Run.
 func (b *Base) API(title string) (*operation.API, error) {
 	return operation.New(operation.Config{
@@ -187,11 +191,13 @@ func (b *Base) Run(ctx context.Context, api *operation.API) error {
 	if b.Config.Listen != "" {
 		group.Add("listener", func(ctx context.Context, ready func()) error { return b.serveHTTP(ctx, api, ready) })
 	}
+	ended := make(chan struct{})
+	defer close(ended)
 	go func() {
 		select {
 		case <-group.Ready():
 			close(b.ready)
-		case <-ctx.Done():
+		case <-ended:
 		}
 	}()
 	return group.Run(ctx)
@@ -240,6 +246,9 @@ func (b *Base) Healthy() error {
 	}
 	for _, p := range b.buckets {
 		errs = append(errs, p.Err())
+	}
+	for _, check := range b.checks {
+		errs = append(errs, check())
 	}
 	return errors.Join(errs...)
 }

@@ -127,7 +127,7 @@ func (e *engines) postgresURL() string {
 
 func (e *engines) clickhouseURL() string {
 	if e.clickhouse != nil {
-		return e.clickhouse.URL("default")
+		return e.clickhouse.URL("")
 	}
 	return e.config.ClickHouseURL
 }
