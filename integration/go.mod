@@ -3,27 +3,40 @@ module github.com/tollgate/tollgate/integration
 go 1.26.0
 
 require (
+	github.com/nats-io/nats.go v1.55.0
+	github.com/stretchr/testify v1.12.1
 	github.com/tollgate/tollgate/libs v0.0.0
-	github.com/tollgate/tollgate/proto v0.0.0
-	github.com/tollgate/tollgate/services/identity v0.0.0
-	github.com/tollgate/tollgate/services/catalog v0.0.0
-	github.com/tollgate/tollgate/services/subscription v0.0.0
-	github.com/tollgate/tollgate/services/metering v0.0.0
-	github.com/tollgate/tollgate/services/analytics v0.0.0
-	github.com/tollgate/tollgate/services/billing v0.0.0
-	github.com/tollgate/tollgate/services/gateway v0.0.0
-	github.com/tollgate/tollgate/deploy/tollgate v0.0.0
+)
+
+require (
+	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
+	github.com/google/go-tpm v0.9.8 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/pgx/v5 v5.12.0 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/minio/highwayhash v1.0.4 // indirect
+	github.com/nats-io/jwt/v2 v2.8.2 // indirect
+	github.com/nats-io/nats-server/v2 v2.15.2 // indirect
+	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
 )
 
 replace (
+	github.com/tollgate/tollgate/deploy/tollgate => ../deploy/tollgate
 	github.com/tollgate/tollgate/libs => ../libs
 	github.com/tollgate/tollgate/proto => ../proto
-	github.com/tollgate/tollgate/services/identity => ../services/identity
-	github.com/tollgate/tollgate/services/catalog => ../services/catalog
-	github.com/tollgate/tollgate/services/subscription => ../services/subscription
-	github.com/tollgate/tollgate/services/metering => ../services/metering
 	github.com/tollgate/tollgate/services/analytics => ../services/analytics
 	github.com/tollgate/tollgate/services/billing => ../services/billing
+	github.com/tollgate/tollgate/services/catalog => ../services/catalog
 	github.com/tollgate/tollgate/services/gateway => ../services/gateway
-	github.com/tollgate/tollgate/deploy/tollgate => ../deploy/tollgate
+	github.com/tollgate/tollgate/services/identity => ../services/identity
+	github.com/tollgate/tollgate/services/metering => ../services/metering
+	github.com/tollgate/tollgate/services/subscription => ../services/subscription
 )

@@ -1,7 +1,10 @@
 package suite
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,10 +18,11 @@ import (
 	"github.com/tollgate/tollgate/deploy/tollgate/internal/client"
 	"github.com/tollgate/tollgate/deploy/tollgate/internal/manifest"
 	"github.com/tollgate/tollgate/deploy/tollgate/internal/sample"
+	"github.com/tollgate/tollgate/libs/bus"
 )
 
 // loadSample serves the sample's upstream, applies its resources and makes a key for its application.
-func loadSample(ctx context.Context, c Config, r *Ready, log *slog.Logger) (stop func(), err error) {
+func loadSample(ctx context.Context, c Config, r *Ready, b *bus.Bus, log *slog.Logger) (stop func(), err error) {
 	listener, err := listenAgain(c.path("sample", "address"))
 	if err != nil {
 		return nil, err
@@ -31,11 +35,60 @@ func loadSample(ctx context.Context, c Config, r *Ready, log *slog.Logger) (stop
 	}()
 	stop = func() { _ = upstream.Close() }
 	r.SampleUpstream = "http://" + listener.Addr().String()
-	if err := applySample(ctx, c, r); err != nil {
+	err = applySample(ctx, c, r)
+	if err == nil {
+		err = awaitSample(ctx, b, r)
+	}
+	if err != nil {
 		stop()
 		return nil, err
 	}
 	return stop, nil
+}
+
+// awaitSample waits until the sample's key has been published to the gateways and the gateway has its configuration, so that the
+// commands that are printed work at once.
+func awaitSample(ctx context.Context, b *bus.Bus, r *Ready) error {
+	key, err := os.ReadFile(r.SampleKeyFile)
+	if err != nil {
+		return fmt.Errorf("read the sample's key: %w", err)
+	}
+	sum := sha256.Sum256(bytes.TrimSpace(key))
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		err := published(ctx, b, hex.EncodeToString(sum[:]), r.Admin)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the sample did not reach the gateway: %w", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func published(ctx context.Context, b *bus.Bus, credential, admin string) error {
+	kv, err := b.Bucket(ctx, bus.CredentialsBucket)
+	if err != nil {
+		return err
+	}
+	if _, err := kv.Get(ctx, credential); err != nil {
+		return err
+	}
+	var status struct {
+		Revisions map[string]string `json:"revisions"`
+	}
+	if err := client.New(admin, "").Do(ctx, http.MethodGet, "/gateway/v1/status", nil, &status); err != nil {
+		return err
+	}
+	for _, bucket := range []string{bus.APIsBucket, bus.EntitlementsBucket} {
+		if status.Revisions[bucket] == "" || status.Revisions[bucket] == "0" {
+			return fmt.Errorf("the gateway has nothing of %s yet", bucket)
+		}
+	}
+	return nil
 }
 
 // listenAgain listens on the loopback port of the last time, so that the sample's resources stay the same, or on a free one.

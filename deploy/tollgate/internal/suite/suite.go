@@ -55,16 +55,16 @@ func runServices(ctx context.Context, c Config, e *engines, log *slog.Logger, st
 	group := lifecycle.New(log)
 	group.Grace = 30 * time.Second
 	group.AddSimple("engines", e.watch)
+	b, err := bus.Connect(bus.Config{URL: e.natsURL, Name: "tollgate", Replicas: 1})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := b.Await(ctx); err != nil {
+		return err
+	}
 	if len(c.Services) > 0 {
 		fmt.Fprintf(c.Out, "Starting %s …\n", strings.Join(c.Services, ", "))
-		b, err := bus.Connect(bus.Config{URL: e.natsURL, Name: "tollgate", Replicas: 1})
-		if err != nil {
-			return err
-		}
-		defer b.Close()
-		if err := b.Await(ctx); err != nil {
-			return err
-		}
 		if _, err := b.EnsureCalls(ctx); err != nil {
 			return err
 		}
@@ -76,13 +76,13 @@ func runServices(ctx context.Context, c Config, e *engines, log *slog.Logger, st
 		}
 	}
 	group.Add("ready", func(ctx context.Context, ready func()) error {
-		return tellReady(ctx, c, e, log, started, ready)
+		return tellReady(ctx, c, e, b, log, started, ready)
 	})
 	return group.Run(ctx)
 }
 
 // tellReady loads the sample where asked for, writes ready.json and prints the summary.
-func tellReady(ctx context.Context, c Config, e *engines, log *slog.Logger, started time.Time, ready func()) error {
+func tellReady(ctx context.Context, c Config, e *engines, b *bus.Bus, log *slog.Logger, started time.Time, ready func()) error {
 	r := Ready{
 		ClickHouse: e.clickhouseURL(), NATS: e.natsURL, Postgres: e.postgresURL(), PID: os.Getpid(), Children: e.children(),
 	}
@@ -96,7 +96,7 @@ func tellReady(ctx context.Context, c Config, e *engines, log *slog.Logger, star
 	if c.Sample {
 		fmt.Fprintln(c.Out, "Loading the weather sample …")
 		var err error
-		if stopSample, err = loadSample(ctx, c, &r, log); err != nil {
+		if stopSample, err = loadSample(ctx, c, &r, b, log); err != nil {
 			return fmt.Errorf("load the sample: %w", err)
 		}
 	}

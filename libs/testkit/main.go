@@ -1,0 +1,49 @@
+package testkit
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// Main runs the tests of a package, stops the engines they shared and fails if goroutines are left:
+//
+//	func TestMain(m *testing.M) { testkit.Main(m) }
+//
+// Without it the engines stop too, as soon as the test binary ends; only the goroutine check is missing.
+func Main(m *testing.M) {
+	code := m.Run()
+	if err := shared.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "testkit:", err)
+		code = max(code, 1)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "testkit: goroutines are left after all tests:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// VerifyNoLeaks fails the test if it leaves goroutines behind; those that keep the shared engines running do not count. Call
+// it before anything that registers a cleanup. It cannot be used in parallel tests: it would see their goroutines.
+func VerifyNoLeaks(tb testing.TB) {
+	tb.Helper()
+	ignored := append(sharedGoroutines(), goleak.IgnoreCurrent())
+	tb.Cleanup(func() { goleak.VerifyNone(tb, ignored...) })
+}
+
+// sharedGoroutines describes the goroutines that live as long as the shared engines.
+func sharedGoroutines() []goleak.Option {
+	const process = "github.com/tollgate/tollgate/libs/engine.(*process)"
+	return []goleak.Option{
+		goleak.IgnoreAnyFunction(process + ".supervise"),
+		goleak.IgnoreAnyFunction(process + ".supervise.func1"),
+		goleak.IgnoreAnyFunction(process + ".runOnce.func1"),
+		// Copies a child's output.
+		goleak.IgnoreAnyFunction("os/exec.(*Cmd).Start.func2"),
+	}
+}

@@ -1,0 +1,436 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tollgate/tollgate/libs/bus"
+	"github.com/tollgate/tollgate/libs/callstream"
+	"github.com/tollgate/tollgate/libs/received"
+	"github.com/tollgate/tollgate/services/analytics/internal/clickhouse"
+	"github.com/tollgate/tollgate/services/analytics/internal/store"
+)
+
+// ErrSuperseded says that another process lands the partition: attach again.
+var ErrSuperseded = errors.New("another process lands this partition")
+
+// Landing lands one partition of the stream in ClickHouse. Its messages are immutable, and what one insert has is written down
+// (the manifest) before it is made: a landing that was cut short anywhere is made again with the same calls under the same
+// token. It belongs to one goroutine; that of no other process should run at the same time, which the follow folder sees to, but
+// no call is landed twice if one does.
+type Landing struct {
+	a  *Analytics
+	at store.Partition
+}
+
+// Landed tells what became of messages.
+type Landed struct {
+	Calls, Repeats uint64
+	Refused        int
+}
+
+// Attach returns the landing of a partition, and finishes what was cut short. When the stream was made anew it begins
+// again: what was received before is known by its identity.
+func (a *Analytics) Attach(ctx context.Context, partition int, created time.Time) (*Landing, error) {
+	l := &Landing{a: a}
+	err := a.all(ctx, func(tx pgx.Tx) (err error) {
+		l.at, err = store.LockPartition(ctx, tx, partition)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("attach to partition %d: %w", partition, err)
+	}
+	if err := l.resume(ctx); err != nil {
+		return nil, fmt.Errorf("finish a landing of partition %d: %w", partition, err)
+	}
+	if l.at.StreamCreated == nil || !l.at.StreamCreated.Equal(created) {
+		if err := l.begin(ctx, created); err != nil {
+			return nil, fmt.Errorf("attach to partition %d: %w", partition, err)
+		}
+	}
+	return l, nil
+}
+
+// begin starts with the first message of a stream.
+func (l *Landing) begin(ctx context.Context, created time.Time) error {
+	return l.a.all(ctx, func(tx pgx.Tx) error {
+		row, err := store.LockPartition(ctx, tx, l.at.Partition)
+		if err != nil {
+			return err
+		}
+		if row.StreamCreated != nil && row.StreamCreated.Equal(created) {
+			l.at = row
+			return nil
+		}
+		if row.StreamCreated != nil {
+			l.a.Logger.Warn("the stream of calls was made anew; its messages are read from the first", "partition", row.Partition)
+		}
+		row.StreamCreated, row.Generation, row.Sequence, row.Landed = &created, row.Generation+1, 0, 0
+		l.at = row
+		return store.UpdatePartition(ctx, tx, row)
+	})
+}
+
+// Sequence is that of the last message landed.
+func (l *Landing) Sequence() uint64 { return uint64(l.at.Sequence) }
+
+// Land lands messages that follow Sequence. After an error attach again.
+func (l *Landing) Land(ctx context.Context, messages []callstream.Message) (Landed, error) {
+	if len(messages) == 0 {
+		return Landed{}, nil
+	}
+	c, err := l.claim(ctx, messages, true)
+	if err == nil {
+		err = l.insert(ctx, c)
+	}
+	if err != nil {
+		return Landed{}, fmt.Errorf("land calls of partition %d: %w", l.at.Partition, err)
+	}
+	return c.landed, nil
+}
+
+// insert makes the insert of a claim and marks it as done.
+func (l *Landing) insert(ctx context.Context, c *claim) error {
+	if c.manifest == nil {
+		return nil
+	}
+	if err := l.a.Warehouse.Insert(ctx, c.manifest.Token, c.calls); err != nil {
+		return err
+	}
+	return l.finish(ctx, *c.manifest)
+}
+
+func (l *Landing) finish(ctx context.Context, m store.Landing) error {
+	err := l.a.all(ctx, func(tx pgx.Tx) error { return store.FinishLanding(ctx, tx, m, l.a.now()) })
+	if err == nil && m.Generation == l.at.Generation {
+		l.at.Landed = max(l.at.Landed, m.LastSequence)
+	}
+	return err
+}
+
+type bootKey struct {
+	gateway string
+	boot    uint64
+}
+
+type boot struct {
+	store.Boot
+	// before is what had been received before the claim, set what has been with it.
+	before, set received.Set
+}
+
+// claim is the transaction that decides which calls one insert has.
+type claim struct {
+	l         *Landing
+	tx        pgx.Tx
+	partition store.Partition
+	landed    Landed
+	boots     map[bootKey]*boot
+	calls     []clickhouse.Call
+	stored    map[storedKey]*store.Stored
+	manifest  *store.Landing // nil when there are no new calls
+}
+
+// claim writes the manifest of messages. advance moves the partition behind them.
+func (l *Landing) claim(ctx context.Context, messages []callstream.Message, advance bool) (*claim, error) {
+	var c *claim
+	err := l.a.all(ctx, func(tx pgx.Tx) error {
+		row, err := store.LockPartition(ctx, tx, l.at.Partition)
+		if err != nil {
+			return err
+		}
+		if row.Generation != l.at.Generation || row.Sequence != l.at.Sequence {
+			return ErrSuperseded
+		}
+		if _, pending, err := store.Pending(ctx, tx, row.Partition); err != nil || pending {
+			return errors.Join(err, ErrSuperseded)
+		}
+		c = &claim{l: l, tx: tx, partition: row, boots: map[bootKey]*boot{}, stored: map[storedKey]*store.Stored{}}
+		return c.run(ctx, messages, advance)
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.at = c.partition
+	return c, nil
+}
+
+func (c *claim) run(ctx context.Context, messages []callstream.Message, advance bool) error {
+	if err := c.loadBoots(ctx, messages); err != nil {
+		return err
+	}
+	var dropped []store.Dropped
+	for _, m := range messages {
+		if m.Refused != nil {
+			c.l.a.Logger.Error("a message of calls contradicts itself; its calls stay missing", "partition", c.partition.Partition, "sequence", m.Sequence, "error", m.Refused)
+			c.landed.Refused++
+			if err := store.InsertRefused(ctx, c.tx, c.partition, m.Sequence, m.Refused.Error(), c.l.a.now()); err != nil {
+				return err
+			}
+			continue
+		}
+		dropped = append(dropped, c.receive(m)...)
+	}
+	first, last := messages[0].Sequence, messages[len(messages)-1].Sequence
+	if len(c.calls) > 0 {
+		if err := c.write(ctx, int64(first), int64(last), dropped); err != nil {
+			return err
+		}
+	}
+	if err := c.writeBoots(ctx); err != nil {
+		return err
+	}
+	if advance {
+		c.partition.Sequence = int64(last)
+		if c.manifest == nil {
+			c.partition.Landed = int64(last)
+		}
+	}
+	return store.UpdatePartition(ctx, c.tx, c.partition)
+}
+
+func (c *claim) loadBoots(ctx context.Context, messages []callstream.Message) error {
+	names := map[string]bool{}
+	for _, m := range messages {
+		if m.Refused == nil {
+			names[m.Batch.GetGateway()] = true
+		}
+	}
+	list := make([]string, 0, len(names))
+	for name := range names {
+		list = append(list, name)
+	}
+	rows, err := store.Boots(ctx, c.tx, list)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		set, err := received.Load(row.Floor, row.Above)
+		if err != nil {
+			return fmt.Errorf("boot %d of gateway %s: %w", row.Boot, row.Gateway, err)
+		}
+		c.boots[bootKey{row.Gateway, uint64(row.Boot)}] = &boot{row, set, set}
+	}
+	return nil
+}
+
+// receive takes the calls of a message that are new, and returns those that had been received before the claim. (A call that
+// comes twice within it is taken once, which is found again without being written down.)
+func (c *claim) receive(m callstream.Message) []store.Dropped {
+	key := bootKey{m.Batch.GetGateway(), m.Batch.GetBoot()}
+	b := c.boots[key]
+	if b == nil {
+		b = &boot{Boot: store.Boot{Gateway: key.gateway, Boot: int64(key.boot)}}
+		c.boots[key] = b
+	}
+	if m.Batch.GetBootClosed() && b.ClosedAt == 0 {
+		b.ClosedAt = m.Received.UnixNano()
+	}
+	if len(m.Batch.GetCalls()) == 0 {
+		return nil
+	}
+	all := callstream.Range(m.Batch)
+	var fresh []received.Range
+	b.set, fresh = b.set.Merge(all)
+	c.landed.Repeats += all.Count()
+	for _, r := range fresh {
+		for _, record := range m.Batch.GetCalls()[r.First-all.First : r.Last-all.First+1] {
+			call := clickhouse.Call{Gateway: key.gateway, Boot: key.boot, CallRecord: record}
+			c.calls = append(c.calls, call)
+			c.count(call, m.Sequence)
+		}
+		c.landed.Calls += r.Count()
+		c.landed.Repeats -= r.Count()
+	}
+	var dropped []store.Dropped
+	drop := func(first, last uint64) {
+		if first <= last {
+			dropped = append(dropped, store.Dropped{Gateway: key.gateway, Boot: key.boot, Range: received.Range{First: first, Last: last}})
+		}
+	}
+	next := all.First
+	for _, r := range b.before.Missing(all) {
+		drop(next, r.First-1)
+		next = r.Last + 1
+	}
+	drop(next, all.Last)
+	return dropped
+}
+
+// write writes the manifest and the counts.
+func (c *claim) write(ctx context.Context, first, last int64, dropped []store.Dropped) error {
+	if dropped == nil {
+		dropped = []store.Dropped{}
+	}
+	m := store.Landing{
+		Partition: c.partition.Partition, Generation: c.partition.Generation, FirstSequence: first, LastSequence: last, Token: newToken(),
+		Dropped: dropped, Calls: int64(len(c.calls)), FirstCompleted: c.calls[0].GetCompletedAt(), LastCompleted: c.calls[0].GetCompletedAt(), BegunAt: c.l.a.now(),
+	}
+	for _, call := range c.calls {
+		m.FirstCompleted, m.LastCompleted = min(m.FirstCompleted, call.GetCompletedAt()), max(m.LastCompleted, call.GetCompletedAt())
+	}
+	c.manifest = &m
+	if err := store.InsertLanding(ctx, c.tx, m); err != nil {
+		return err
+	}
+	return store.AddStored(ctx, c.tx, c.partition, c.storedRows())
+}
+
+func (c *claim) writeBoots(ctx context.Context) error {
+	rows := make([]store.Boot, 0, len(c.boots))
+	for _, b := range c.boots {
+		b.Floor, b.Above = b.set.Stored()
+		rows = append(rows, b.Boot)
+	}
+	slices.SortFunc(rows, func(x, y store.Boot) int {
+		return cmp.Or(cmp.Compare(x.Gateway, y.Gateway), cmp.Compare(x.Boot, y.Boot))
+	})
+	return store.UpsertBoots(ctx, c.tx, rows)
+}
+
+// resume makes the insert of a manifest that was not marked as done: the calls of its messages, without those that it says
+// were dropped. It looks first which of them are there, because a token is forgotten after a while.
+func (l *Landing) resume(ctx context.Context) error {
+	var m store.Landing
+	var pending bool
+	err := l.a.all(ctx, func(tx pgx.Tx) (err error) {
+		m, pending, err = store.Pending(ctx, tx, l.at.Partition)
+		return err
+	})
+	if err != nil || !pending {
+		return err
+	}
+	calls, err := l.read(ctx, m)
+	if errors.Is(err, callstream.ErrLost) {
+		// Nobody has these messages any more. Reconciliation tells what is missing in ClickHouse, if the insert was not made.
+		l.a.Logger.Error("a landing that was cut short cannot be finished: the stream has lost its messages", "partition", m.Partition,
+			"first", m.FirstSequence, "last", m.LastSequence, "calls", m.Calls, "error", err)
+		return l.finish(ctx, m)
+	}
+	if err != nil {
+		return err
+	}
+	if int64(len(calls)) != m.Calls {
+		return fmt.Errorf("the messages %d to %d have %d calls to land, the manifest says %d", m.FirstSequence, m.LastSequence, len(calls), m.Calls)
+	}
+	missing, err := l.missing(ctx, m, calls)
+	if err != nil {
+		return err
+	}
+	l.a.Logger.Info("a landing that was cut short is finished", "partition", m.Partition, "first", m.FirstSequence, "last", m.LastSequence, "calls", len(calls), "missing", len(missing))
+	if err := l.a.Warehouse.Insert(ctx, m.Token, missing); err != nil {
+		return err
+	}
+	return l.finish(ctx, m)
+}
+
+// read reads the calls of a manifest from the stream.
+func (l *Landing) read(ctx context.Context, m store.Landing) ([]clickhouse.Call, error) {
+	dropped := map[bootKey][]received.Range{}
+	for _, d := range m.Dropped {
+		key := bootKey{d.Gateway, d.Boot}
+		dropped[key] = append(dropped[key], d.Range)
+	}
+	if l.at.StreamCreated == nil || m.Generation != l.at.Generation {
+		return nil, fmt.Errorf("the manifest is of an earlier stream: %w", callstream.ErrLost)
+	}
+	var calls []clickhouse.Call
+	taken := map[bootKey]received.Set{}
+	err := callstream.Each(ctx, l.a.Bus, m.Partition, uint64(m.FirstSequence), uint64(m.LastSequence), *l.at.StreamCreated, func(message callstream.Message) error {
+		if message.Refused != nil || len(message.Batch.GetCalls()) == 0 {
+			return nil
+		}
+		key := bootKey{message.Batch.GetGateway(), message.Batch.GetBoot()}
+		all := callstream.Range(message.Batch)
+		before := taken[key]
+		var fresh []received.Range
+		taken[key], fresh = before.Merge(all)
+		for _, r := range fresh {
+			for _, record := range message.Batch.GetCalls()[r.First-all.First : r.Last-all.First+1] {
+				if !slices.ContainsFunc(dropped[key], func(d received.Range) bool { return d.Contains(record.GetSeq()) }) {
+					calls = append(calls, clickhouse.Call{Gateway: key.gateway, Boot: key.boot, CallRecord: record})
+				}
+			}
+		}
+		return nil
+	})
+	return calls, err
+}
+
+// missing returns the calls of a manifest that are not in ClickHouse.
+func (l *Landing) missing(ctx context.Context, m store.Landing, calls []clickhouse.Call) ([]clickhouse.Call, error) {
+	ranges := map[bootKey]received.Range{}
+	for _, c := range calls {
+		key := bootKey{c.Gateway, c.Boot}
+		r, there := ranges[key]
+		if !there {
+			r = received.Range{First: c.GetSeq(), Last: c.GetSeq()}
+		}
+		ranges[key] = received.Range{First: min(r.First, c.GetSeq()), Last: max(r.Last, c.GetSeq())}
+	}
+	present := map[bootKey]map[uint64]bool{}
+	for key, r := range ranges {
+		var err error
+		span := clickhouse.Span{Start: m.FirstCompleted, End: m.LastCompleted + 1}
+		if present[key], err = l.a.Warehouse.Present(ctx, key.gateway, key.boot, r.First, r.Last, span); err != nil {
+			return nil, err
+		}
+	}
+	var missing []clickhouse.Call
+	for _, c := range calls {
+		if !present[bootKey{c.Gateway, c.Boot}][c.GetSeq()] {
+			missing = append(missing, c)
+		}
+	}
+	return missing, nil
+}
+
+// RetryRefused tries the messages again that could not be used, since a newer build may know how to, and returns how many
+// it landed. It is called when a process attaches.
+func (l *Landing) RetryRefused(ctx context.Context) (int, error) {
+	var sequences []int64
+	err := l.a.all(ctx, func(tx pgx.Tx) (err error) {
+		sequences, err = store.Refused(ctx, tx, l.at)
+		return err
+	})
+	if err != nil || len(sequences) == 0 {
+		return 0, err
+	}
+	stream, err := l.a.Bus.JS.Stream(ctx, bus.CallsStream)
+	if err != nil {
+		return 0, fmt.Errorf("look at stream %s: %w", bus.CallsStream, err)
+	}
+	landed := 0
+	for _, sequence := range sequences {
+		raw, err := stream.GetMsg(ctx, uint64(sequence))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return landed, fmt.Errorf("read message %d of stream %s: %w", sequence, bus.CallsStream, err)
+		}
+		batch, err := callstream.Decode(l.at.Partition, raw.Data)
+		if err != nil {
+			continue
+		}
+		c, err := l.claim(ctx, []callstream.Message{{Sequence: uint64(sequence), Received: raw.Time, Batch: batch}}, false)
+		if err == nil {
+			err = l.insert(ctx, c)
+		}
+		if err == nil {
+			err = l.a.all(ctx, func(tx pgx.Tx) error { return store.DeleteRefused(ctx, tx, l.at, uint64(sequence)) })
+		}
+		if err != nil {
+			return landed, fmt.Errorf("land refused message %d: %w", sequence, err)
+		}
+		landed++
+	}
+	return landed, nil
+}

@@ -1,0 +1,53 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Kinds of names.
+const (
+	Account      = "account"
+	Application  = "application"
+	API          = "api"
+	APIVersion   = "api-version"
+	Subscription = "subscription"
+)
+
+// PutName notes the name of a thing.
+func PutName(ctx context.Context, tx pgx.Tx, tenant, kind, id, name string) error {
+	return exec(ctx, tx, "note name", `INSERT INTO names (tenant_id, kind, id, name) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (tenant_id, kind, id) DO UPDATE SET name = excluded.name`, tenant, kind, id, name)
+}
+
+// FindID returns the id of the thing with that name or id, and pgx.ErrNoRows when it is not known. A name may have been given
+// again after its thing ended: then it is that of the newest (ids begin with their time).
+func FindID(ctx context.Context, tx pgx.Tx, kind, nameOrID string) (id string, err error) {
+	err = tx.QueryRow(ctx, `SELECT id FROM names WHERE kind = $1 AND (id = $2 OR name = $2) ORDER BY id = $2 DESC, id DESC LIMIT 1`, kind, nameOrID).Scan(&id)
+	return id, wrap("find name", err)
+}
+
+// Names returns the names of things by kind and id.
+func Names(ctx context.Context, tx pgx.Tx, ids []string) (map[string]map[string]string, error) {
+	type row struct {
+		Kind string `db:"kind"`
+		ID   string `db:"id"`
+		Name string `db:"name"`
+	}
+	rows, err := collect[row](ctx, tx, "read names", `SELECT kind, id, name FROM names WHERE id = ANY ($1)`, ids)
+	names := map[string]map[string]string{}
+	for _, r := range rows {
+		if names[r.Kind] == nil {
+			names[r.Kind] = map[string]string{}
+		}
+		names[r.Kind][r.ID] = r.Name
+	}
+	return names, err
+}
+
+// PutWaiver notes until when a gateway is waived.
+func PutWaiver(ctx context.Context, tx pgx.Tx, gateway string, until int64) error {
+	return exec(ctx, tx, "note waiver", `INSERT INTO waivers (gateway, until) VALUES ($1, $2)
+		ON CONFLICT (gateway) DO UPDATE SET until = greatest(waivers.until, excluded.until)`, gateway, until)
+}

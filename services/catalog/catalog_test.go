@@ -1,0 +1,514 @@
+package catalog_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/libs/bus"
+	"github.com/tollgate/tollgate/libs/eventlog"
+	"github.com/tollgate/tollgate/libs/operation"
+	"github.com/tollgate/tollgate/libs/postgres"
+	"github.com/tollgate/tollgate/libs/resource"
+	"github.com/tollgate/tollgate/libs/service"
+	"github.com/tollgate/tollgate/libs/servicetest"
+	"github.com/tollgate/tollgate/libs/testkit"
+	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
+	"github.com/tollgate/tollgate/services/catalog"
+	"github.com/tollgate/tollgate/services/catalog/internal/document"
+	"github.com/tollgate/tollgate/services/catalog/internal/store"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+const patience = 20 * time.Second
+
+type fixture struct {
+	*servicetest.Env
+	service *catalog.Catalog
+	config  service.Config
+	admin   *servicetest.Client
+}
+
+func start(t *testing.T) fixture {
+	t.Helper()
+	env := servicetest.New(t)
+	f := fixture{Env: env, config: env.Config("catalog")}
+	var err error
+	f.service, err = catalog.New(t.Context(), catalog.Config{Service: f.config}, env.Deps(nil))
+	require.NoError(t, err)
+	env.Run(f.service)
+	f.admin = f.tenant(t, "t1")
+	return f
+}
+
+// tenant returns a client of a publisher of a tenant, once the service can verify its token.
+func (f fixture) tenant(t *testing.T, name string) *servicetest.Client {
+	t.Helper()
+	c := f.Client(f.Token(name, "catalog.read", "catalog.write"))
+	testkit.Await(t, patience, func() bool { return c.Do("GET", "/catalog/v1/apis", nil).Status == 200 })
+	return c
+}
+
+// log opens the service's log beside it.
+func (f fixture) log(t *testing.T) *eventlog.Log {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: f.config.PostgresURL, MaxConns: 2})
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	log, err := eventlog.New(db, eventlog.Config{Name: "catalog"})
+	require.NoError(t, err)
+	return log
+}
+
+func (f fixture) head(t *testing.T) uint64 {
+	t.Helper()
+	head, err := f.log(t).Head(t.Context())
+	require.NoError(t, err)
+	return head
+}
+
+// gatewayDocument waits for the document of a version at the gateways.
+func (f fixture) gatewayDocument(t *testing.T, id string, want func(*gatewayv1.APIDocument) bool) *gatewayv1.APIDocument {
+	t.Helper()
+	kv, err := f.Bus.Bucket(t.Context(), bus.APIsBucket)
+	require.NoError(t, err)
+	var d gatewayv1.APIDocument
+	testkit.Await(t, patience, func() error {
+		entry, err := kv.Get(t.Context(), id)
+		if err != nil {
+			return err
+		}
+		if err := proto.Unmarshal(entry.Value(), &d); err != nil {
+			return err
+		}
+		if !want(&d) {
+			return fmt.Errorf("the document is %v", &d)
+		}
+		return nil
+	})
+	return &d
+}
+
+func openapi(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/weather.yaml")
+	require.NoError(t, err)
+	return string(text)
+}
+
+func res(kind, metadata, spec string) resource.Resource {
+	r := resource.Resource{APIVersion: resource.APIVersion, Kind: kind, Spec: json.RawMessage(spec)}
+	if err := json.Unmarshal([]byte(metadata), &r.Metadata); err != nil {
+		panic(err)
+	}
+	return r
+}
+
+func quote(text string) string {
+	raw, _ := json.Marshal(text)
+	return string(raw)
+}
+
+func versionSpec(t *testing.T, stage, prefix, more string) string {
+	t.Helper()
+	return fmt.Sprintf(`{"openapi":%s,"stage":%q,"route":{"hosts":["*"],"prefix":%q,"stripPrefix":true},
+		"upstream":{"targets":[{"url":"http://127.0.0.1:8089","weight":100}],"timeout":"10s","retries":{"attempts":2,"on":["connect","reset"]}},
+		"authenticate":["apiKey"]%s}`, quote(openapi(t)), stage, prefix, more)
+}
+
+const (
+	free = `{"title":"Free","currency":"USD","approval":"auto","limits":[{"rate":10,"per":"second","burst":20},{"quota":1000,"meter":"calls","per":"month","mode":"hard"}]}`
+	pro  = `{"title":"Pro","currency":"USD","approval":"required","prices":[{"name":"base","model":"flat","amount":"49.00","timing":"advance"},
+		{"name":"forecast-days","meter":"forecast-day","model":"package","size":"100","unit":"0.25"}]}`
+	meters = `,"meters":{"forecast-day":{"unit":"day"}},"policies":[{"kind":"validate","request":true},{"kind":"cors","origins":["*"]}]`
+)
+
+// sample is the weather sample, children first: applying puts it in order.
+func sample(t *testing.T) []resource.Resource {
+	t.Helper()
+	return []resource.Resource{
+		res("Plan", `{"name":"free","product":"weather"}`, free),
+		res("Plan", `{"name":"pro","product":"weather"}`, pro),
+		res("Product", `{"name":"weather"}`, `{"title":"Weather data","includes":[{"apiVersion":"weather-v1"}]}`),
+		res("APIVersion", `{"name":"weather-v1","api":"weather"}`, versionSpec(t, "published", "/weather/v1", meters)),
+		res("API", `{"name":"weather"}`, `{"title":"Weather","owner":"data-team"}`),
+	}
+}
+
+func apply(c *servicetest.Client, resources []resource.Resource, headers ...string) servicetest.Answer {
+	return c.Do("POST", "/catalog/v1/apply", resource.ApplyRequest{Resources: resources}, headers...)
+}
+
+// actions returns what applying did, in the order of the request.
+func actions(t *testing.T, a servicetest.Answer) []string {
+	t.Helper()
+	require.Equal(t, 200, a.Status, a.Body)
+	var r resource.ApplyResponse
+	a.Decode(t, &r)
+	var all []string
+	for _, c := range r.Changes {
+		all = append(all, c.Action)
+	}
+	return all
+}
+
+func repeat(action string, n int) []string {
+	return strings.Split(strings.TrimSuffix(strings.Repeat(action+",", n), ","), ",")
+}
+
+type version struct{ ID, Name, Stage, API, DocumentSHA256 string }
+
+func (f fixture) version(t *testing.T, name string) version {
+	t.Helper()
+	var v version
+	f.admin.Must("GET", "/catalog/v1/api-versions/"+name, nil, &v)
+	return v
+}
+
+func TestApplyingTheSampleTwice(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	require.Equal(t, repeat("created", 5), actions(t, apply(f.admin, sample(t), "Tollgate-Dry-Run", "true")))
+	require.Zero(t, f.head(t), "a dry run has no effect")
+
+	first := apply(f.admin, sample(t))
+	require.Equal(t, repeat("created", 5), actions(t, first))
+	require.NotContains(t, first.Body, "Current weather in a city", "documents are shown by their digest")
+	head := f.head(t)
+	require.Equal(t, fmt.Sprintf("catalog=%d", head), first.Header.Get(operation.HeaderPosition))
+
+	require.Equal(t, repeat("unchanged", 5), actions(t, apply(f.admin, sample(t))))
+	require.Equal(t, head, f.head(t), "nothing to do is no event")
+
+	v := f.version(t, "weather-v1")
+	d := f.gatewayDocument(t, v.ID, func(d *gatewayv1.APIDocument) bool { return len(d.GetProducts()) == 1 })
+	require.Equal(t, "t1", d.GetTenant())
+	require.Equal(t, "weather", d.GetApiName())
+	require.Equal(t, "published", d.GetStage())
+	require.False(t, d.GetRemoved())
+	require.Equal(t, "/weather/v1", d.GetRoute().GetPrefix())
+	require.Equal(t, []string{"forecast-day"}, d.GetMeters())
+	require.Equal(t, openapi(t), d.GetOpenapi(), "a policy validates")
+	require.Len(t, d.GetOperations(), 2)
+
+	var exported resource.Export
+	f.admin.Must("GET", "/catalog/v1/export", nil, &exported)
+	require.Len(t, exported.Resources, 5)
+	require.Equal(t, repeat("unchanged", 5), actions(t, apply(f.admin, exported.Resources)))
+	f.admin.Must("GET", "/catalog/v1/export?kind=Plan", nil, &exported)
+	require.Len(t, exported.Resources, 2)
+	require.Equal(t, 400, f.admin.Do("GET", "/catalog/v1/export?kind=Account", nil).Status)
+}
+
+func TestOneBadResourceOfMany(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	for name, c := range map[string]struct {
+		bad  resource.Resource
+		want []string
+	}{
+		"document":        {res("APIVersion", `{"name":"b-v1","api":"weather"}`, `{"openapi":"openapi: 3.1.0\ninfo: {title: T, version: '1'}\npaths:\n  /a/{x}: {get: {responses: {default: {description: d}}}}\n","route":{"hosts":["*"],"prefix":"/b"}}`), []string{"resources[5].spec.openapi", "line 4"}},
+		"price":           {res("Plan", `{"name":"bad","product":"weather"}`, `{"title":"Bad","currency":"USD","prices":[{"name":"a","meter":"calls","model":"unit","unit":"-1"}]}`), []string{"resources[5].spec.prices[0].unit"}},
+		"currency":        {res("Plan", `{"name":"bad","product":"weather"}`, `{"title":"Bad","currency":"XXQ"}`), []string{"resources[5].spec.currency"}},
+		"meter":           {res("Plan", `{"name":"bad","product":"weather"}`, `{"title":"Bad","currency":"USD","prices":[{"name":"a","meter":"rows","model":"unit","unit":"1"}]}`), []string{"resources[5].spec.prices[0].meter", `\"rows\" is not a meter of the product`, "forecast-day"}},
+		"unknown field":   {res("API", `{"name":"b"}`, `{"titel":"B"}`), []string{"resources[5].spec.titel"}},
+		"unknown product": {res("Plan", `{"name":"bad","product":"nothing"}`, free), []string{"resources[5].metadata.product"}},
+		"unknown API":     {res("APIVersion", `{"name":"b-v1","api":"nothing"}`, versionSpec(t, "draft", "/b", "")), []string{"resources[5].metadata.api"}},
+		"unknown version": {res("Product", `{"name":"b"}`, `{"title":"B","includes":[{"apiVersion":"nothing"}]}`), []string{"resources[5].spec.includes[0].apiVersion"}},
+		"same route":      {res("APIVersion", `{"name":"b-v1","api":"weather"}`, versionSpec(t, "published", "/weather/v1", "")), []string{"resources[5].spec.route", "weather-v1"}},
+		"other service":   {res("Account", `{"name":"b"}`, `{"title":"B","currency":"EUR"}`), []string{"resources[5].kind"}},
+		"U+0000":          {res("API", `{"name":"b"}`, `{"title":"B\u0000"}`), []string{"resources[5].spec.title"}},
+	} {
+		answer := apply(f.admin, append(sample(t), c.bad))
+		require.Contains(t, []int{400, 409}, answer.Status, "%s: %s", name, answer.Body)
+		for _, want := range c.want {
+			require.Contains(t, answer.Body, want, name)
+		}
+		require.Zero(t, f.head(t), "%s: nothing was changed", name)
+	}
+	require.Equal(t, repeat("created", 5), actions(t, apply(f.admin, sample(t))))
+}
+
+func TestDocumentsAreImmutable(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	require.Equal(t, 200, apply(f.admin, sample(t)).Status)
+	v := f.version(t, "weather-v1")
+	head := f.head(t)
+	const path = "/catalog/v1/api-versions/weather-v1"
+	body := func(spec string) string { return `{"api":"weather","spec":` + spec + `}` }
+
+	f.admin.Must("PUT", path, body(versionSpec(t, "published", "/weather/v1", meters)), nil)
+	require.Equal(t, head, f.head(t), "the same once more is no event")
+
+	other := strings.Replace(versionSpec(t, "published", "/weather/v1", meters), "1.2.0", "1.3.0", 1)
+	refused := f.admin.Do("PUT", path, body(other))
+	require.Equal(t, 409, refused.Status)
+	require.Contains(t, refused.Body, "register a new version")
+	require.Equal(t, head, f.head(t))
+
+	f.admin.Must("PUT", path, body(`{"route":{"hosts":["api.example.com"],"prefix":"/w"},"upstream":{"targets":[{"url":"http://127.0.0.1:1"}]},"meters":{"forecast-day":{}}}`), nil)
+	require.Equal(t, head+1, f.head(t))
+	d := f.gatewayDocument(t, v.ID, func(d *gatewayv1.APIDocument) bool { return d.GetRoute().GetPrefix() == "/w" })
+	require.Equal(t, "published", d.GetStage(), "a stage that is not given is left as it is")
+	require.Empty(t, d.GetOpenapi(), "no policy validates")
+
+	raw := f.admin.Must("GET", path+"/document", nil, nil)
+	require.Equal(t, openapi(t), raw.Body)
+	require.Equal(t, "application/yaml", raw.Header.Get("Content-Type"))
+	require.Equal(t, document.Digest(raw.Body), v.DocumentSHA256)
+
+	var page operation.List[struct{ ID, Method, Path string }]
+	f.admin.Must("GET", path+"/operations?limit=1", nil, &page)
+	require.Equal(t, "getCurrent", page.Items[0].ID)
+	f.admin.Must("GET", path+"/operations?limit=1&cursor="+page.Next, nil, &page)
+	require.Equal(t, "createForecast", page.Items[0].ID)
+	require.Equal(t, 400, f.admin.Do("GET", path+"/operations?cursor=x", nil).Status)
+}
+
+func TestPatternsAreCheckedOnceRequestsAreValidated(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.admin.Must("PUT", "/catalog/v1/apis/a", `{"spec":{"title":"A"}}`, nil)
+	const text = "openapi: 3.1.0\ninfo: {title: T, version: '1'}\npaths: {/a: {get: {responses: {default: {description: d}}}}}\ncomponents:\n  schemas:\n    s: {type: string, pattern: '^(?!x)'}\n"
+	spec := func(more string) string {
+		return fmt.Sprintf(`{"api":"a","spec":{"openapi":%s,"route":{"hosts":["*"],"prefix":"/a"}%s}}`, quote(text), more)
+	}
+	const validate = `,"policies":[{"kind":"validate","request":true}]`
+	refused := f.admin.Do("PUT", "/catalog/v1/api-versions/a-v1", spec(validate))
+	require.Equal(t, 400, refused.Status, refused.Body)
+	require.Contains(t, refused.Body, "line 6")
+	f.admin.Must("PUT", "/catalog/v1/api-versions/a-v1", spec(""), nil)
+	require.Equal(t, 400, f.admin.Do("PUT", "/catalog/v1/api-versions/a-v1", spec(validate)).Status)
+}
+
+func TestStages(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	require.Equal(t, 200, apply(f.admin, sample(t)).Status)
+	const path = "/catalog/v1/api-versions/weather-v2"
+	stage := func(to string) servicetest.Answer {
+		return f.admin.Do("POST", path+"/stage", fmt.Sprintf(`{"stage":%q}`, to))
+	}
+	f.admin.Must("PUT", path, `{"api":"weather","spec":{"openapi":`+quote(openapi(t))+`,"route":{"hosts":["*"],"prefix":"/weather/v2"}}}`, nil)
+	v := f.version(t, "weather-v2")
+	require.Equal(t, "draft", v.Stage)
+	f.gatewayDocument(t, v.ID, func(d *gatewayv1.APIDocument) bool { return d.GetRemoved() })
+
+	require.Equal(t, 200, stage("mocked").Status)
+	f.gatewayDocument(t, v.ID, func(d *gatewayv1.APIDocument) bool { return d.GetStage() == "mocked" && !d.GetRemoved() })
+	require.Contains(t, stage("published").Body, "upstream-missing")
+	require.Contains(t, stage("deprecated").Body, "it can become draft or published or retired")
+	require.Equal(t, 400, stage("done").Status)
+	f.admin.Must("PUT", path, `{"api":"weather","spec":{"stage":"published","route":{"hosts":["*"],"prefix":"/weather/v2"},"upstream":{"targets":[{"url":"http://127.0.0.1:1"}]}}}`, nil)
+	require.Equal(t, 200, stage("deprecated").Status)
+	require.Equal(t, 200, stage("retired").Status)
+	require.Equal(t, 200, stage("retired").Status, "it is so already")
+	f.gatewayDocument(t, v.ID, func(d *gatewayv1.APIDocument) bool { return d.GetRemoved() && d.GetStage() == "retired" })
+	require.Contains(t, stage("published").Body, "stage-final")
+}
+
+func TestRoutesAreShared(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	require.Equal(t, 200, apply(f.admin, sample(t)).Status)
+	other := f.tenant(t, "t2")
+	other.Must("PUT", "/catalog/v1/apis/api", `{"spec":{"title":"Mine"}}`, nil)
+	put := func(c *servicetest.Client, api, name, prefix string) servicetest.Answer {
+		return c.Do("PUT", "/catalog/v1/api-versions/"+name, `{"api":"`+api+`","spec":`+versionSpec(t, "published", prefix, "")+`}`)
+	}
+	refused := put(other, "api", "mine-v1", "/weather/v1")
+	require.Equal(t, 409, refused.Status)
+	require.Contains(t, refused.Body, "another provider of this installation")
+	for _, secret := range []string{"weather-v1", "t1", f.version(t, "weather-v1").ID} {
+		require.NotContains(t, refused.Body, secret, "whose it is stays unsaid")
+	}
+	mine := put(f.admin, "weather", "weather-v2", "/weather/v1")
+	require.Equal(t, 409, mine.Status)
+	require.Contains(t, mine.Body, "the API version weather-v1")
+	require.Equal(t, 200, put(other, "api", "mine-v1", "/weather/v1/longer").Status, "a longer prefix is another route")
+
+	for _, stage := range []string{"deprecated", "retired"} {
+		f.admin.Must("POST", "/catalog/v1/api-versions/weather-v1/stage", fmt.Sprintf(`{"stage":%q}`, stage), nil)
+	}
+	require.Equal(t, 200, put(other, "api", "mine-v2", "/weather/v1").Status, "a retired version gives its route up")
+}
+
+func TestPlansHaveImmutableVersions(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	require.Equal(t, 200, apply(f.admin, sample(t)).Status)
+	type plan struct {
+		ID      string
+		Version uint32
+		Latest  uint32 `json:"latestVersion"`
+		Spec    struct{ Title string }
+		Retired bool
+	}
+	const path = "/catalog/v1/products/weather/plans/free"
+	publish := func(title string) (p plan) {
+		f.admin.Must("PUT", path, `{"spec":`+strings.Replace(free, "Free", title, 1)+`}`, &p)
+		return p
+	}
+	head := f.head(t)
+	first := publish("Free")
+	require.Equal(t, uint32(1), first.Version)
+	require.Equal(t, head, f.head(t))
+	require.Equal(t, plan{ID: first.ID, Version: 2, Latest: 2, Spec: struct{ Title string }{"Freer"}}, publish("Freer"))
+	require.Equal(t, uint32(2), publish("Freer").Version)
+
+	var p plan
+	f.admin.Must("GET", path+"?version=1", nil, &p)
+	require.Equal(t, "Free", p.Spec.Title)
+	f.admin.Must("GET", path, nil, &p)
+	require.Equal(t, "Freer", p.Spec.Title)
+	require.Equal(t, 404, f.admin.Do("GET", path+"?version=3", nil).Status)
+	require.Equal(t, 404, f.admin.Do("GET", path+"?version=4294967295", nil).Status)
+	var versions operation.List[plan]
+	f.admin.Must("GET", path+"/versions?limit=1", nil, &versions)
+	require.Equal(t, uint32(2), versions.Items[0].Version)
+	f.admin.Must("GET", path+"/versions?limit=1&cursor="+versions.Next, nil, &versions)
+	require.Equal(t, uint32(1), versions.Items[0].Version)
+
+	var plans operation.List[struct{ Name string }]
+	f.admin.Must("GET", "/catalog/v1/plans?product=weather&limit=1", nil, &plans)
+	require.Equal(t, "free", plans.Items[0].Name)
+	f.admin.Must("GET", "/catalog/v1/plans?limit=1&cursor="+plans.Next, nil, &plans)
+	require.Equal(t, "pro", plans.Items[0].Name)
+
+	f.admin.Must("POST", path+"/retire", nil, &p)
+	require.True(t, p.Retired)
+	head = f.head(t)
+	publish("Freer")
+	f.admin.Must("POST", path+"/retire", nil, nil)
+	require.Equal(t, head, f.head(t))
+	require.Equal(t, 409, f.admin.Do("PUT", path, `{"spec":`+free+`}`).Status)
+}
+
+func TestMetersOfPlansStay(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	require.Equal(t, 200, apply(f.admin, sample(t)).Status)
+	head := f.head(t)
+	without := sample(t)
+	without[3] = res("APIVersion", `{"name":"weather-v1","api":"weather"}`, versionSpec(t, "published", "/weather/v1", ""))
+	refused := apply(f.admin, without)
+	require.Equal(t, 409, refused.Status, refused.Body)
+	require.Contains(t, refused.Body, "The plan pro of the product weather goes by the meter forecast-day")
+	require.Equal(t, head, f.head(t))
+	without[1] = res("Plan", `{"name":"pro","product":"weather"}`, strings.Replace(pro, `"meter":"forecast-day"`, `"meter":"calls"`, 1))
+	require.Equal(t, []string{"unchanged", "changed", "unchanged", "changed", "unchanged"}, actions(t, apply(f.admin, without)))
+}
+
+func TestProductsTellTheGateways(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	require.Equal(t, 200, apply(f.admin, sample(t)).Status)
+	f.admin.Must("PUT", "/catalog/v1/api-versions/weather-v2", `{"api":"weather","spec":`+versionSpec(t, "published", "/weather/v2", meters)+`}`, nil)
+	v1, v2 := f.version(t, "weather-v1"), f.version(t, "weather-v2")
+	f.gatewayDocument(t, v2.ID, func(d *gatewayv1.APIDocument) bool { return len(d.GetProducts()) == 0 })
+	f.admin.Must("PUT", "/catalog/v1/products/weather", `{"spec":{"title":"Weather data","includes":[{"apiVersion":"weather-v2"}]}}`, nil)
+	f.gatewayDocument(t, v2.ID, func(d *gatewayv1.APIDocument) bool { return len(d.GetProducts()) == 1 })
+	f.gatewayDocument(t, v1.ID, func(d *gatewayv1.APIDocument) bool { return len(d.GetProducts()) == 0 })
+}
+
+func TestAPIsWithoutVersionsCanBeDeleted(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	require.Equal(t, 200, apply(f.admin, sample(t)).Status)
+	require.Contains(t, f.admin.Do("DELETE", "/catalog/v1/apis/weather", nil).Body, "api-has-versions")
+	f.admin.Must("PUT", "/catalog/v1/apis/mistake", `{"spec":{"title":"Mistake"}}`, nil)
+	f.admin.Must("DELETE", "/catalog/v1/apis/mistake", nil, nil)
+	require.Equal(t, 404, f.admin.Do("GET", "/catalog/v1/apis/mistake", nil).Status)
+	f.admin.Must("PUT", "/catalog/v1/apis/mistake", `{"spec":{"title":"Again"}}`, nil)
+	require.Equal(t, 400, f.admin.Do("GET", "/catalog/v1/apis/a%00b", nil).Status)
+}
+
+func TestSimultaneousCreation(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	answers := make(chan int, 8)
+	for range cap(answers) {
+		c := f.Client(f.Token("t1", "catalog.write"))
+		go func() { answers <- c.Do("PUT", "/catalog/v1/apis/weather", `{"spec":{"title":"Weather"}}`).Status }()
+	}
+	for range cap(answers) {
+		require.Equal(t, 200, <-answers)
+	}
+	require.Equal(t, uint64(1), f.head(t))
+}
+
+func TestTenantsAreIsolated(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	victim := sample(t)
+	victim[4] = res("API", `{"name":"weather"}`, `{"title":"Victim's title","owner":"victim's team"}`)
+	require.Equal(t, 200, apply(f.admin, victim).Status)
+	before := f.admin.Must("GET", "/catalog/v1/export", nil, nil).Body
+	v := f.version(t, "weather-v1")
+	var api, product, plan struct{ ID string }
+	f.admin.Must("GET", "/catalog/v1/apis/weather", nil, &api)
+	f.admin.Must("GET", "/catalog/v1/products/weather", nil, &product)
+	f.admin.Must("GET", "/catalog/v1/products/weather/plans/pro", nil, &plan)
+
+	f.tenant(t, "stranger")
+	stranger := f.Token("stranger", "catalog.read", "catalog.write")
+	tried := f.Attack(f.service.API(), stranger, map[string][]string{
+		"api": {"weather", api.ID}, "apiVersion": {"weather-v1", v.ID}, "product": {"weather", product.ID}, "plan": {"pro", plan.ID},
+	}, map[string]any{
+		"PutAPI":                `{"spec":{"title":"Mine"}}`,
+		"PutAPIVersion":         `{"api":"` + api.ID + `","spec":` + versionSpec(t, "draft", "/weather/v1", "") + `}`,
+		"ChangeStage":           `{"stage":"retired"}`,
+		"PutProduct":            `{"spec":{"title":"Mine","includes":[{"apiVersion":"weather-v1"},{"apiVersion":"` + v.ID + `"}]}}`,
+		"PublishPlan":           `{"spec":` + free + `}`,
+		"ApplyCatalogResources": resource.ApplyRequest{Resources: victim[:3]},
+	}, map[string]string{
+		"ListAPIVersions": "?api=" + api.ID, "ListPlans": "?product=" + product.ID,
+	}, map[string]bool{
+		// The stranger's own API of the same name.
+		"PutAPI": true, "GetAPI": true, "DeleteAPI": true,
+		"ListAPIs": true, "ListAPIVersions": true, "ListProducts": true, "ListPlans": true, "ExportCatalogResources": true,
+	}, []string{"Victim's", "victim's", api.ID, v.ID, product.ID, plan.ID, "weather-v1", `"pro"`})
+	require.Greater(t, tried, 30)
+	require.Equal(t, before, f.admin.Must("GET", "/catalog/v1/export", nil, nil).Body)
+}
+
+func TestTheTablesFollowFromTheLog(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	require.Equal(t, 200, apply(f.admin, sample(t)).Status)
+	f.admin.Must("PUT", "/catalog/v1/api-versions/weather-v2", `{"api":"weather","spec":`+versionSpec(t, "mocked", "/weather/v2", meters)+`}`, nil)
+	f.admin.Must("PUT", "/catalog/v1/products/weather", `{"spec":{"title":"W","includes":[{"apiVersion":"weather-v2"}]}}`, nil)
+	f.admin.Must("POST", "/catalog/v1/api-versions/weather-v1/stage", `{"stage":"deprecated"}`, nil)
+	f.admin.Must("PUT", "/catalog/v1/apis/weather", `{"spec":{"title":"Other"}}`, nil)
+	f.admin.Must("PUT", "/catalog/v1/products/weather/plans/free", `{"spec":`+strings.Replace(free, "Free", "Freer", 1)+`}`, nil)
+	f.admin.Must("POST", "/catalog/v1/products/weather/plans/pro/retire", nil, nil)
+	other := f.tenant(t, "t2")
+	other.Must("PUT", "/catalog/v1/apis/gone", `{"spec":{"title":"Gone"}}`, nil)
+	other.Must("DELETE", "/catalog/v1/apis/gone", nil, nil)
+
+	rebuilt, err := f.log(t).Rebuild(t.Context(), store.Projection())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, rebuilt.Close(t.Context())) }()
+	differences, err := rebuilt.Compare(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, differences)
+	counted := func() (n int) {
+		db, err := postgres.Open(t.Context(), postgres.Config{URL: f.config.PostgresURL, MaxConns: 1})
+		require.NoError(t, err)
+		defer db.Close()
+		require.NoError(t, db.InTenant(t.Context(), "*", func(tx pgx.Tx) error {
+			return tx.QueryRow(t.Context(), `SELECT count(*) FROM routes`).Scan(&n)
+		}))
+		return n
+	}()
+	require.Equal(t, 2, counted)
+}

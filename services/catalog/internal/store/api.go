@@ -1,0 +1,141 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/libs/resource"
+	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
+	"github.com/tollgate/tollgate/services/catalog/internal/domain"
+)
+
+// The specifications, as they are stored and shown.
+type (
+	APISpec        = resource.Spec[catalogv1.APISpec, *catalogv1.APISpec]
+	APIVersionSpec = resource.Spec[catalogv1.APIVersionSpec, *catalogv1.APIVersionSpec]
+	ProductSpec    = resource.Spec[catalogv1.ProductSpec, *catalogv1.ProductSpec]
+	PlanSpec       = resource.Spec[catalogv1.PlanSpec, *catalogv1.PlanSpec]
+)
+
+// API is an API that was not deleted.
+type API struct {
+	ID        string    `db:"id" json:"id"`
+	Name      string    `db:"name" json:"name"`
+	Spec      APISpec   `db:"spec" json:"spec"`
+	CreatedAt time.Time `db:"created_at" json:"createdAt"`
+}
+
+const apiQuery = `SELECT id, name, spec, created_at FROM apis WHERE tenant_id = $1 AND NOT deleted `
+
+// FindAPI returns an API by its name or id.
+func FindAPI(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (API, error) {
+	return one[API](ctx, tx, "find API", apiQuery+`AND (name = $2 OR id = $2)`, tenant, nameOrID)
+}
+
+// LockAPI keeps an API from changing until the end of the transaction: for what must not happen to an API at the same time
+// as the registration of a version.
+func LockAPI(ctx context.Context, tx pgx.Tx, id string) error {
+	_, err := tx.Exec(ctx, `SELECT FROM apis WHERE id = $1 FOR UPDATE`, id)
+	return wrap("lock API", err)
+}
+
+// APIs returns APIs in order of their name, after a name.
+func APIs(ctx context.Context, tx pgx.Tx, tenant, after string, limit int) ([]API, error) {
+	return collect[API](ctx, tx, "list APIs", apiQuery+`AND name > $2 ORDER BY name LIMIT $3`, tenant, after, limit)
+}
+
+// CountVersions returns the number of versions that an API has.
+func CountVersions(ctx context.Context, tx pgx.Tx, tenant, api string) (n int, err error) {
+	err = tx.QueryRow(ctx, `SELECT count(*) FROM api_versions WHERE tenant_id = $1 AND api_id = $2`, tenant, api).Scan(&n)
+	return n, wrap("count API versions", err)
+}
+
+// APIVersion is a version of an API, without its document.
+type APIVersion struct {
+	ID              string         `db:"id" json:"id"`
+	Name            string         `db:"name" json:"name"`
+	APIID           string         `db:"api_id" json:"apiId"`
+	API             string         `db:"api" json:"api"`
+	Stage           string         `db:"stage" json:"stage"`
+	Spec            APIVersionSpec `db:"spec" json:"spec" description:"Without the document; see GetAPIVersionDocument."`
+	DocumentSHA256  string         `db:"document_sha256" json:"documentSha256"`
+	DocumentVersion string         `db:"document_version" json:"documentVersion"`
+	CreatedAt       time.Time      `db:"created_at" json:"createdAt"`
+}
+
+const versionQuery = `SELECT v.id, v.name, v.api_id, a.name AS api, v.stage, v.spec, v.document_sha256, v.document_version, v.created_at
+	FROM api_versions v JOIN apis a ON a.id = v.api_id WHERE v.tenant_id = $1 `
+
+// FindAPIVersion returns an API version by its name or id.
+func FindAPIVersion(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (APIVersion, error) {
+	return one[APIVersion](ctx, tx, "find API version", versionQuery+`AND (v.name = $2 OR v.id = $2)`, tenant, nameOrID)
+}
+
+// APIVersions returns the versions of an API (of all for "") in order of their name, after a name.
+func APIVersions(ctx context.Context, tx pgx.Tx, tenant, api, after string, limit int) ([]APIVersion, error) {
+	return collect[APIVersion](ctx, tx, "list API versions",
+		versionQuery+`AND ($2 = '' OR a.name = $2 OR a.id = $2) AND v.name > $3 ORDER BY v.name LIMIT $4`, tenant, api, after, limit)
+}
+
+// References returns the API versions of these names that exist, by name.
+func References(ctx context.Context, tx pgx.Tx, tenant string, names []string) (map[string]domain.Reference, error) {
+	rows, err := tx.Query(ctx, `SELECT name, id, stage FROM api_versions WHERE tenant_id = $1 AND name = ANY ($2)`, tenant, names)
+	if err != nil {
+		return nil, wrap("find API versions", err)
+	}
+	found := map[string]domain.Reference{}
+	var name string
+	var r domain.Reference
+	_, err = pgx.ForEachRow(rows, []any{&name, &r.ID, &r.Stage}, func() error {
+		found[name] = r
+		return nil
+	})
+	return found, wrap("find API versions", err)
+}
+
+// Document returns the OpenAPI document of a version, by its id.
+func Document(ctx context.Context, tx pgx.Tx, version string) (text string, err error) {
+	err = tx.QueryRow(ctx, `SELECT document FROM api_versions WHERE id = $1`, version).Scan(&text)
+	return text, wrap("read document", err)
+}
+
+// Operation is one method and path of a version's document.
+type Operation struct {
+	Number     int    `db:"number" json:"-"`
+	ID         string `db:"id" json:"id"`
+	Method     string `db:"method" json:"method"`
+	Path       string `db:"path" json:"path"`
+	Summary    string `db:"summary" json:"summary,omitempty"`
+	Deprecated bool   `db:"deprecated" json:"deprecated"`
+}
+
+// Operations returns operations of a version in their order, after a number.
+func Operations(ctx context.Context, tx pgx.Tx, version string, after, limit int) ([]Operation, error) {
+	return collect[Operation](ctx, tx, "list operations", `SELECT number, id, method, path, summary, deprecated FROM operations
+		WHERE api_version_id = $1 AND number > $2 ORDER BY number LIMIT $3`, version, after, limit)
+}
+
+// GatewayVersion is what a gateway's document is made of, besides the operations.
+type GatewayVersion struct {
+	ID       string         `db:"id"`
+	Tenant   string         `db:"tenant_id"`
+	Name     string         `db:"name"`
+	APIID    string         `db:"api_id"`
+	API      string         `db:"api"`
+	Stage    string         `db:"stage"`
+	Spec     APIVersionSpec `db:"spec"`
+	Products []string       `db:"products"`
+}
+
+// GatewayVersions returns the version with this id, or every version that the product with this id includes or has
+// included.
+func GatewayVersions(ctx context.Context, tx pgx.Tx, id string) ([]GatewayVersion, error) {
+	return collect[GatewayVersion](ctx, tx, "read API versions for gateways", `
+		SELECT v.id, v.tenant_id, v.name, v.api_id, a.name AS api, v.stage, v.spec,
+			ARRAY(SELECT p.product_id FROM product_versions p WHERE p.api_version_id = v.id AND p.included ORDER BY p.product_id) AS products
+		FROM api_versions v JOIN apis a ON a.id = v.api_id
+		WHERE v.id = $1 OR v.id IN (SELECT p.api_version_id FROM product_versions p WHERE p.product_id = $1)
+		ORDER BY v.id`, id)
+}

@@ -1,0 +1,97 @@
+// Package admin owns the gateway's admin listener: health, metrics, the gateway's own status, and below /<service>/ the management
+// API of the services.
+//
+// It is for operators and tools: loopback by default, and never the clients' listener. Only the gateway's root package imports it.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/tollgate/tollgate/libs/telemetry"
+	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
+)
+
+// Config of the listener.
+type Config struct {
+	Registry *prometheus.Registry
+	// Ready says why the gateway is not ready, or nil.
+	Ready func() error
+	// Status is shown at /gateway/v1/status.
+	Status func() *gatewayv1.GatewayStatus
+	// Next serves every other path.
+	Next http.Handler
+	Log  *slog.Logger
+}
+
+// Server is the listener, bound.
+type Server struct {
+	listener net.Listener
+	server   *http.Server
+}
+
+// Listen binds the address.
+func Listen(address string, c Config) (*Server, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for administration: %w", err)
+	}
+	mux := http.NewServeMux()
+	health := telemetry.Handler(c.Registry, c.Ready)
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		mux.Handle(path, health)
+	}
+	mux.HandleFunc("GET /gateway/v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		body, err := protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(c.Status())
+		if err != nil {
+			c.Log.Error("the status cannot be shown", "error", err)
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(append(body, '\n'))
+	})
+	mux.Handle("/", c.Next)
+	return &Server{listener: listener, server: &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+	}}, nil
+}
+
+// Addr is the address that is listened on.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Run serves until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- s.server.Serve(s.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve administration: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	err := s.server.Shutdown(grace)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.server.Close() // a long request of the management API
+	}
+	<-served
+	return err
+}
+
+// Close closes the listener of a server that was not run.
+func (s *Server) Close() error {
+	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}

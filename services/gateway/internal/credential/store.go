@@ -1,0 +1,337 @@
+// Package credential owns the API keys that this gateway knows.
+//
+// A key is known by its SHA-256 alone: it is neither stored nor logged. Looking a digest up in a map tells nothing by its timing:
+// who does not have the key cannot choose its digest. A key is fetched on its first use, once for all who wait for it, and then kept
+// fresh by the watch on the bucket; that a key is unknown is believed for a short time. Only the gateway's own packages import it.
+package credential
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
+
+	"github.com/tollgate/tollgate/services/gateway/internal/callrecord"
+)
+
+// Credential says whose a key is. It never changes.
+type Credential struct {
+	Revision                         uint64
+	ID, Tenant, Account, Application string
+	// ExpiresAt is in nanoseconds since the Unix epoch; 0 means never.
+	ExpiresAt int64
+	Revoked   bool
+}
+
+// Valid says whether calls may use it at a time, in nanoseconds since the Unix epoch.
+func (c *Credential) Valid(now int64) bool {
+	return !c.Revoked && (c.ExpiresAt == 0 || now < c.ExpiresAt)
+}
+
+// Outcome of a look-up.
+type Outcome uint8
+
+// The outcomes.
+const (
+	// Known: the credential, valid or not.
+	Known Outcome = iota
+	// Unknown: there is no such key.
+	Unknown
+	// Unavailable: nobody can say now.
+	Unavailable
+)
+
+// ErrNotFound is what Config.Fetch returns when there is no such document.
+var ErrNotFound = errors.New("no such document")
+
+const (
+	shardCount   = 64
+	maxNegative  = 1024 // a shard
+	negativeFor  = time.Second
+	fetchTimeout = 2 * time.Second
+	maxFetches   = 64
+)
+
+// Config of a store.
+type Config struct {
+	// Fetch reads the document with a key, the hex digest: ErrNotFound when there is none.
+	Fetch func(ctx context.Context, key string) ([]byte, error)
+	// Save keeps a document for the next start.
+	Save func(key string, document []byte)
+	// Clock is time.Now when nil.
+	Clock func() time.Time
+}
+
+type digest = [sha256.Size]byte
+
+// Store holds the credentials. It is safe for concurrent use.
+type Store struct {
+	config Config
+	slots  chan struct{} // bounds the fetches at once
+	shards [shardCount]shard
+}
+
+type shard struct {
+	mu       sync.RWMutex
+	known    map[digest]*Credential
+	unknown  map[digest]int64 // until when it is believed
+	fetching map[digest]*fetch
+}
+
+// fetch is a document on its way.
+type fetch struct {
+	done    chan struct{}
+	newer   []byte // came by the watch meanwhile
+	outcome Outcome
+}
+
+// NewStore returns an empty store.
+func NewStore(c Config) *Store {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	s := &Store{config: c, slots: make(chan struct{}, maxFetches)}
+	for i := range s.shards {
+		s.shards[i] = shard{known: map[digest]*Credential{}, unknown: map[digest]int64{}, fetching: map[digest]*fetch{}}
+	}
+	return s
+}
+
+func (s *Store) shard(d *digest) *shard { return &s.shards[d[0]%shardCount] }
+
+// Lookup returns the credential of an API key. One that is not held is fetched, which takes a moment.
+func (s *Store) Lookup(ctx context.Context, key []byte) (*Credential, Outcome) {
+	d := sha256.Sum256(key)
+	sh := s.shard(&d)
+	sh.mu.RLock()
+	c := sh.known[d]
+	sh.mu.RUnlock()
+	if c != nil {
+		return c, Known
+	}
+	return s.first(ctx, sh, d)
+}
+
+// first looks up a key that is not held.
+func (s *Store) first(ctx context.Context, sh *shard, d digest) (*Credential, Outcome) {
+	sh.mu.Lock()
+	if c := sh.known[d]; c != nil {
+		sh.mu.Unlock()
+		return c, Known
+	}
+	if until, ok := sh.unknown[d]; ok {
+		if s.config.Clock().UnixNano() < until {
+			sh.mu.Unlock()
+			return nil, Unknown
+		}
+		delete(sh.unknown, d)
+	}
+	f := sh.fetching[d]
+	if f == nil {
+		f = &fetch{done: make(chan struct{})}
+		sh.fetching[d] = f
+		sh.mu.Unlock()
+		s.fetch(ctx, sh, d, f)
+	} else {
+		sh.mu.Unlock()
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, Unavailable
+		}
+	}
+	if f.outcome != Known {
+		return nil, f.outcome
+	}
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.known[d], Known
+}
+
+// fetch gets the document and settles f.
+func (s *Store) fetch(ctx context.Context, sh *shard, d digest, f *fetch) {
+	// Those who wait share the answer: it must not depend on the first one's patience.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+	defer cancel()
+	name := hex.EncodeToString(d[:])
+	document, err := s.get(ctx, name)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	defer close(f.done)
+	delete(sh.fetching, d)
+	switch {
+	case err == nil || f.newer != nil:
+		for _, candidate := range [][]byte{document, f.newer} {
+			if candidate != nil {
+				s.hold(sh, d, name, candidate)
+			}
+		}
+		f.outcome = Unavailable // the document cannot be read: another may come
+		if sh.known[d] != nil {
+			f.outcome = Known
+		}
+	case errors.Is(err, ErrNotFound):
+		f.outcome = Unknown
+		if len(sh.unknown) >= maxNegative {
+			clear(sh.unknown)
+		}
+		sh.unknown[d] = s.config.Clock().Add(negativeFor).UnixNano()
+	default:
+		f.outcome = Unavailable
+	}
+}
+
+func (s *Store) get(ctx context.Context, name string) ([]byte, error) {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return s.config.Fetch(ctx, name)
+}
+
+// hold takes a document in unless it is older than the one held. The caller holds the shard's mu.
+func (s *Store) hold(sh *shard, d digest, name string, document []byte) {
+	c, err := parse(document)
+	if err != nil {
+		return
+	}
+	if held := sh.known[d]; held != nil && (c.Revision < held.Revision || *c == *held) {
+		return
+	}
+	sh.known[d] = c
+	delete(sh.unknown, d)
+	s.config.Save(name, document)
+}
+
+func parse(document []byte) (*Credential, error) {
+	var m gatewayv1.CredentialDocument
+	if err := proto.Unmarshal(document, &m); err != nil {
+		return nil, fmt.Errorf("is not a gateway.v1.CredentialDocument: %w", err)
+	}
+	for name, id := range map[string]string{"tenant": m.GetTenant(), "account": m.GetAccount(), "application": m.GetApplication(), "credential": m.GetCredential()} {
+		if id == "" || len(id) > callrecord.MaxID {
+			return nil, fmt.Errorf("%s: %q is not an id of 1 to %d bytes", name, id, callrecord.MaxID)
+		}
+	}
+	return &Credential{
+		Revision: m.GetRevision(), ID: m.GetCredential(), Tenant: m.GetTenant(), Account: m.GetAccount(), Application: m.GetApplication(),
+		ExpiresAt: m.GetExpiresAt() * int64(time.Second), Revoked: m.GetRevoked(),
+	}, nil
+}
+
+// Apply takes a document in that the watch brought: of a key that is held, being fetched, or thought not to exist. Others are
+// fetched on their first use.
+func (s *Store) Apply(name string, document []byte) error {
+	d, err := parseName(name)
+	if err != nil {
+		return err
+	}
+	if _, err := parse(document); err != nil {
+		return fmt.Errorf("credential document: %w", err)
+	}
+	sh := s.shard(&d)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	delete(sh.unknown, d)
+	if f := sh.fetching[d]; f != nil {
+		f.newer = document
+	}
+	if sh.known[d] != nil {
+		s.hold(sh, d, name, document)
+	}
+	return nil
+}
+
+// Load takes a document in that an earlier run saved.
+func (s *Store) Load(name string, document []byte) error {
+	d, err := parseName(name)
+	if err != nil {
+		return err
+	}
+	c, err := parse(document)
+	if err != nil {
+		return err
+	}
+	sh := s.shard(&d)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.known[d] = c
+	return nil
+}
+
+func parseName(name string) (digest, error) {
+	var d digest
+	n, err := hex.Decode(d[:], []byte(name[:min(len(name), 2*len(d))]))
+	if err != nil || n != len(d) || len(name) != 2*len(d) {
+		return d, fmt.Errorf("%q is not a SHA-256 in hexadecimal", name)
+	}
+	return d, nil
+}
+
+// Refresh fetches every credential that is held again: after the watch was interrupted, something may have changed unseen.
+func (s *Store) Refresh(ctx context.Context) {
+	var workers sync.WaitGroup
+	names := make(chan digest)
+	for range maxFetches / 4 {
+		workers.Go(func() {
+			for d := range names {
+				s.refresh(ctx, d)
+			}
+		})
+	}
+	defer workers.Wait()
+	defer close(names)
+	for i := range s.shards {
+		for _, d := range s.shards[i].digests() {
+			select {
+			case names <- d:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func (sh *shard) digests() []digest {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	all := make([]digest, 0, len(sh.known))
+	for d := range sh.known {
+		all = append(all, d)
+	}
+	return all
+}
+
+func (s *Store) refresh(ctx context.Context, d digest) {
+	attempt, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	name := hex.EncodeToString(d[:])
+	document, err := s.get(attempt, name)
+	if err != nil {
+		return // that a document is missing removes nothing
+	}
+	sh := s.shard(&d)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	s.hold(sh, d, name, document)
+}
+
+// Count is how many credentials are held.
+func (s *Store) Count() int {
+	n := 0
+	for i := range s.shards {
+		s.shards[i].mu.RLock()
+		n += len(s.shards[i].known)
+		s.shards[i].mu.RUnlock()
+	}
+	return n
+}

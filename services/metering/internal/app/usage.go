@@ -1,0 +1,286 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/libs/callset"
+	"github.com/tollgate/tollgate/libs/callstream"
+	"github.com/tollgate/tollgate/libs/principal"
+	"github.com/tollgate/tollgate/libs/problem"
+	meteringv1 "github.com/tollgate/tollgate/proto/metering/v1"
+	"github.com/tollgate/tollgate/services/metering/internal/domain"
+	"github.com/tollgate/tollgate/services/metering/internal/store"
+)
+
+// Usage returns the usage of a subscription between two instants, at a watermark: exact to the nanosecond, or an error. It is
+// of kind Unavailable ("usage-pending") while an instant that metering has just heard of is being divided at, and Invalid
+// ("usage-not-divided") when calls on both sides of an instant are in one bucket, which is the case only for one that is neither
+// an hour nor a boundary of the subscription.
+func (m *Metering) Usage(ctx context.Context, req *meteringv1.UsageRequest) (*meteringv1.UsageReply, error) {
+	scope := store.Scope{Subscription: req.GetSubscription(), Start: req.GetStart(), End: req.GetEnd()}
+	var fields problem.Fields
+	if req.GetTenant() == "" || req.GetTenant() == principal.AllTenants {
+		fields.Add("tenant", "%q is not the id of a tenant", req.GetTenant())
+	}
+	if req.GetSubscription() == "" {
+		fields.Add("subscription", "is empty; give the id of a subscription")
+	}
+	checkScope(scope, &fields)
+	if err := fields.Err("usage-invalid", "The request for usage is not valid."); err != nil {
+		return nil, err
+	}
+	reply := &meteringv1.UsageReply{}
+	err := m.db.InTenant(ctx, req.GetTenant(), func(tx pgx.Tx) error {
+		totals, watermark, err := exactTotals(ctx, tx, scope)
+		if err != nil {
+			return err
+		}
+		s, err := readSealing(ctx, tx)
+		if err != nil {
+			return err
+		}
+		reply.Meters, reply.Counts, reply.Watermark = meters(totals), counts(totals), watermark
+		reply.Unsealed, reply.OpenGaps = s.unsealed(scope.End), s.openGaps(scope.Start, scope.End)
+		reply.Sealed = len(reply.GetUnsealed()) == 0
+		return nil
+	})
+	return reply, unavailable(err)
+}
+
+// Count returns how many calls completed between two instants, of a tenant or of all, of a subscription or of all calls.
+func (m *Metering) Count(ctx context.Context, req *meteringv1.CountRequest) (*meteringv1.CountReply, error) {
+	scope := store.Scope{Subscription: req.GetSubscription(), Start: req.GetStart(), End: req.GetEnd()}
+	var fields problem.Fields
+	if req.GetTenant() == "" {
+		fields.Add("tenant", `is empty; give the id of a tenant, or "*" for all`)
+	}
+	checkScope(scope, &fields)
+	if err := fields.Err("count-invalid", "The request for a count is not valid."); err != nil {
+		return nil, err
+	}
+	reply := &meteringv1.CountReply{}
+	err := m.db.InTenant(ctx, req.GetTenant(), func(tx pgx.Tx) error {
+		totals, watermark, err := exactTotals(ctx, tx, scope)
+		reply.Meters, reply.Counts, reply.Watermark = meters(totals), counts(totals), watermark
+		return err
+	})
+	return reply, unavailable(err)
+}
+
+func checkScope(s store.Scope, fields *problem.Fields) {
+	if s.Start < 0 {
+		fields.Add("start", "%d is before 1970; want nanoseconds since the Unix epoch", s.Start)
+	}
+	if s.End <= s.Start {
+		fields.Add("end", "%d is not after the start %d", s.End, s.Start)
+	}
+}
+
+// exactTotals reads the totals of a scope while nothing is metered, and up to which messages they reach.
+func exactTotals(ctx context.Context, tx pgx.Tx, s store.Scope) ([]store.Total, map[uint32]uint64, error) {
+	partitions, err := store.HoldPartitions(ctx, tx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkDivided(ctx, tx, s); err != nil {
+		return nil, nil, err
+	}
+	watermark := make(map[uint32]uint64, len(partitions))
+	for _, p := range partitions {
+		watermark[uint32(p.Partition)] = uint64(p.Sequence)
+	}
+	totals, err := store.Totals(ctx, tx, s)
+	return totals, watermark, err
+}
+
+// checkDivided makes sure that no bucket has calls on both sides of an end of the scope.
+func checkDivided(ctx context.Context, tx pgx.Tx, s store.Scope) error {
+	for _, end := range []struct {
+		name string
+		at   int64
+	}{{"start", s.Start}, {"end", s.End}} {
+		straddles, err := store.Straddles(ctx, tx, s.Subscription, end.at)
+		if err != nil {
+			return err
+		}
+		if !straddles {
+			continue
+		}
+		pending, err := store.SplitPending(ctx, tx, s.Subscription)
+		if err != nil {
+			return err
+		}
+		if pending {
+			return problem.NewUnavailable("usage-pending", "Usage is being divided at an instant that has just become known. Try again in a moment.")
+		}
+		return problem.NewInvalid("usage-not-divided", "The usage up to the %s is not known.", end.name).With(problem.Field{
+			Path: end.name, Message: time.Unix(0, end.at).UTC().Format(time.RFC3339Nano) + " divides a bucket of usage; give a full hour, or an instant at which a billing period, a plan or the subscription begins or ends",
+		})
+	}
+	return nil
+}
+
+// meters returns the billable totals.
+func meters(totals []store.Total) []*meteringv1.MeterUsage {
+	var all []*meteringv1.MeterUsage
+	for _, t := range totals {
+		if t.Reason == "" {
+			all = append(all, &meteringv1.MeterUsage{Meter: t.Meter, Quantity: t.Quantity.String(), Calls: t.Calls, Digest: t.Hex()})
+		}
+	}
+	return all
+}
+
+// counts counts calls: each is counted once on the meter "calls".
+func counts(totals []store.Total) *meteringv1.CallCounts {
+	c := &meteringv1.CallCounts{NotBillable: map[string]uint64{}}
+	digest := uint64(0)
+	for _, t := range totals {
+		if t.Meter != callstream.MeterCalls {
+			continue
+		}
+		digest += t.Digest
+		if t.Reason == "" {
+			c.Billable = t.Calls
+		} else {
+			c.NotBillable[t.Reason] = t.Calls
+		}
+	}
+	c.Digest = callset.Hex(digest)
+	return c
+}
+
+// UsageTotal is a meter's total, of billable calls or of those with a reason.
+type UsageTotal struct {
+	Meter    string `json:"meter"`
+	Billable bool   `json:"billable"`
+	// Reason why the calls are not billable.
+	Reason   string `json:"reason,omitempty"`
+	Quantity string `json:"quantity"`
+	Calls    uint64 `json:"calls"`
+}
+
+// UsageSlice is a total of one hour, day or month.
+type UsageSlice struct {
+	Start time.Time `json:"start"`
+	UsageTotal
+}
+
+// UsageReport is usage as it is shown.
+type UsageReport struct {
+	Subscription string    `json:"subscription"`
+	Name         string    `json:"name"`
+	From         time.Time `json:"from"`
+	To           time.Time `json:"to"`
+	// TimeZone of the subscription, in which days and months are counted.
+	TimeZone string       `json:"timeZone"`
+	Totals   []UsageTotal `json:"totals"`
+	Slices   []UsageSlice `json:"slices"`
+}
+
+// Report returns the usage of a subscription, by its name or id, in slices of an hour, a day or a month.
+func (m *Metering) Report(ctx context.Context, subscription string, from, to time.Time, by string) (UsageReport, error) {
+	return acting(ctx, m, func(tx pgx.Tx) (UsageReport, error) {
+		s, err := store.FindSubscription(ctx, tx, subscription)
+		if err != nil {
+			return UsageReport{}, subscriptionNotFound(err, subscription)
+		}
+		scope := store.Scope{Subscription: s.ID, Start: from.UnixNano(), End: to.UnixNano()}
+		report := UsageReport{
+			Subscription: s.ID, Name: s.Name, From: from.UTC(), To: to.UTC(), TimeZone: s.TimeZone, Totals: []UsageTotal{}, Slices: []UsageSlice{},
+		}
+		if err := checkDivided(ctx, tx, scope); err != nil {
+			return report, err
+		}
+		totals, err := store.Totals(ctx, tx, scope)
+		if err != nil {
+			return report, err
+		}
+		for _, t := range totals {
+			report.Totals = append(report.Totals, UsageTotal{t.Meter, t.Reason == "", t.Reason, t.Quantity.String(), t.Calls})
+		}
+		slices, err := store.Slices(ctx, tx, scope, by, s.TimeZone)
+		for _, v := range slices {
+			report.Slices = append(report.Slices, UsageSlice{v.Start.UTC(), UsageTotal{v.Meter, v.Reason == "", v.Reason, v.Quantity, uint64(v.Calls)}})
+		}
+		return report, err
+	})
+}
+
+func subscriptionNotFound(err error, nameOrID string) error {
+	return notFound(err, "subscription-not-found", "There is no subscription %s.", nameOrID)
+}
+
+// QuotaState is a quota in its window of now.
+type QuotaState struct {
+	Meter string `json:"meter"`
+	Per   string `json:"per"`
+	// Mode is hard or soft.
+	Mode        string    `json:"mode"`
+	WindowStart time.Time `json:"windowStart"`
+	WindowEnd   time.Time `json:"windowEnd"`
+	Quota       int64     `json:"quota"`
+	// Spent by calls that have arrived.
+	Spent int64 `json:"spent"`
+	// Leased to gateways: reserved, and not yet spent by a call that has arrived.
+	Leased    int64 `json:"leased"`
+	Remaining int64 `json:"remaining"`
+	Exhausted bool  `json:"exhausted"`
+}
+
+// Quotas returns the quotas of a subscription, by its name or id, as they are now.
+func (m *Metering) Quotas(ctx context.Context, subscription string) ([]QuotaState, error) {
+	now := m.now().UnixNano()
+	return acting(ctx, m, func(tx pgx.Tx) ([]QuotaState, error) {
+		s, err := store.FindSubscription(ctx, tx, subscription)
+		if err != nil {
+			return nil, subscriptionNotFound(err, subscription)
+		}
+		var cache store.Cache
+		known, err := cache.Load(ctx, tx, []string{s.ID})
+		if err != nil {
+			return nil, err
+		}
+		states := []QuotaState{}
+		for _, limit := range known[s.ID].Quotas(now) {
+			window, err := known[s.ID].Calendar.Window(limit.GetPer(), now)
+			if err != nil {
+				return nil, err
+			}
+			b, err := balanceNow(ctx, tx, newWanted(known[s.ID], limit, window, now))
+			if err != nil {
+				return nil, err
+			}
+			states = append(states, quotaState(b, window, limit.GetPer(), store.MeterOf(limit), store.Hard(limit)))
+		}
+		return states, nil
+	})
+}
+
+// balanceNow returns the balance that is wanted, or what it would be if it were made now.
+func balanceNow(ctx context.Context, tx pgx.Tx, w wanted) (domain.Balance, error) {
+	found, err := store.FindBalances(ctx, tx, []store.BalanceKey{w.BalanceKey})
+	if err != nil {
+		return domain.Balance{}, err
+	}
+	if len(found) > 0 {
+		return found[0].Domain().WithQuota(w.quota), nil
+	}
+	start, end := w.unleased()
+	used, err := store.BillableUnits(ctx, tx, w.tenant, w.Subscription, w.Meter, start, end)
+	return domain.Balance{Quota: w.quota, Ceiling: w.quota, Unleased: used}, err
+}
+
+func quotaState(b domain.Balance, w domain.Window, per, meter string, hard bool) QuotaState {
+	mode := "soft"
+	if hard {
+		mode = "hard"
+	}
+	return QuotaState{
+		Meter: meter, Per: per, Mode: mode, WindowStart: time.Unix(0, w.Start).UTC(), WindowEnd: time.Unix(0, w.End).UTC(),
+		Quota: b.Quota, Spent: b.Used(), Leased: b.Leased, Remaining: b.Remaining(), Exhausted: b.Exhausted(),
+	}
+}

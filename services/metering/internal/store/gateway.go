@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/libs/received"
+)
+
+// Gateway is a row of gateways.
+type Gateway struct {
+	Gateway     string    `db:"gateway"`
+	Partition   int       `db:"partition"`
+	SeenAt      time.Time `db:"seen_at"`
+	WaivedUntil int64     `db:"waived_until"`
+	Version     int64     `db:"version"`
+}
+
+// Boot is a row of boots.
+type Boot struct {
+	Gateway        string  `db:"gateway"`
+	Boot           int64   `db:"boot"`
+	Floor          int64   `db:"floor"`
+	Above          []int64 `db:"above"`
+	HighestStarted int64   `db:"highest_started"`
+	SealedUntil    int64   `db:"sealed_until"`
+	ClosedAt       int64   `db:"closed_at"`
+}
+
+// Gap is a row of gaps.
+type Gap struct {
+	Gateway   string     `db:"gateway"`
+	Boot      int64      `db:"boot"`
+	FirstSeq  int64      `db:"first_seq"`
+	LastSeq   int64      `db:"last_seq"`
+	After     int64      `db:"after"`
+	NoticedAt time.Time  `db:"noticed_at"`
+	OpenedAt  *time.Time `db:"opened_at"`
+	ClosedAt  *time.Time `db:"closed_at"`
+}
+
+// Range returns the missing numbers.
+func (g Gap) Range() received.Range {
+	return received.Range{First: uint64(g.FirstSeq), Last: uint64(g.LastSeq)}
+}
+
+const (
+	bootColumns = `gateway, boot, floor, above, highest_started, sealed_until, closed_at`
+	gapColumns  = `gateway, boot, first_seq, last_seq, after, noticed_at, opened_at, closed_at`
+)
+
+// SeeGateways notes gateways that were heard of, and makes those that are new.
+func SeeGateways(ctx context.Context, tx pgx.Tx, partition int, seen map[string]time.Time) error {
+	names, times := make([]string, 0, len(seen)), make([]time.Time, 0, len(seen))
+	for name, at := range seen {
+		names, times = append(names, name), append(times, at)
+	}
+	return exec(ctx, tx, "note gateways", `INSERT INTO gateways (gateway, partition, seen_at)
+		SELECT g.name, $1, g.seen FROM unnest($2::text[], $3::timestamptz[]) AS g(name, seen) ORDER BY g.name
+		ON CONFLICT (gateway) DO UPDATE SET seen_at = greatest(gateways.seen_at, excluded.seen_at)`, partition, names, times)
+}
+
+// EnsureBoot makes a gateway and its boot known.
+func EnsureBoot(ctx context.Context, tx pgx.Tx, gateway string, boot int64, partition int, now time.Time) error {
+	var batch pgx.Batch
+	batch.Queue(`INSERT INTO gateways (gateway, partition, seen_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, gateway, partition, now)
+	batch.Queue(`INSERT INTO boots (gateway, boot) VALUES ($1, $2) ON CONFLICT DO NOTHING`, gateway, boot)
+	return wrap("note gateway", tx.SendBatch(ctx, &batch).Close())
+}
+
+// Boots returns the boots of gateways.
+func Boots(ctx context.Context, tx pgx.Tx, gateways []string) ([]Boot, error) {
+	return collect[Boot](ctx, tx, "read boots", `SELECT `+bootColumns+` FROM boots WHERE gateway = ANY ($1) ORDER BY gateway, boot`, gateways)
+}
+
+// AllBoots returns the boots that are open, or not complete, or the newest of their gateway.
+func AllBoots(ctx context.Context, tx pgx.Tx) ([]Boot, error) {
+	return collect[Boot](ctx, tx, "read boots", `SELECT `+bootColumns+` FROM boots b WHERE closed_at = 0 OR above <> '{}'
+		OR boot = (SELECT max(boot) FROM boots n WHERE n.gateway = b.gateway) ORDER BY gateway, boot`)
+}
+
+// UpsertBoots writes boots as they are.
+func UpsertBoots(ctx context.Context, tx pgx.Tx, boots []Boot) error {
+	var batch pgx.Batch
+	for _, b := range boots {
+		batch.Queue(`INSERT INTO boots (`+bootColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (gateway, boot) DO UPDATE SET floor = excluded.floor, above = excluded.above, highest_started = excluded.highest_started,
+				sealed_until = excluded.sealed_until, closed_at = excluded.closed_at`,
+			b.Gateway, b.Boot, b.Floor, b.Above, b.HighestStarted, b.SealedUntil, b.ClosedAt)
+	}
+	return wrap("write boots", tx.SendBatch(ctx, &batch).Close())
+}
+
+// Gateways returns every gateway.
+func Gateways(ctx context.Context, tx pgx.Tx) ([]Gateway, error) {
+	return collect[Gateway](ctx, tx, "read gateways", `SELECT gateway, partition, seen_at, waived_until, version FROM gateways ORDER BY gateway`)
+}
+
+// LockGateway returns a gateway that stays as it is until the end of the transaction.
+func LockGateway(ctx context.Context, tx pgx.Tx, gateway string) (Gateway, error) {
+	return one[Gateway](ctx, tx, "read gateway", `SELECT gateway, partition, seen_at, waived_until, version FROM gateways WHERE gateway = $1 FOR UPDATE`, gateway)
+}
+
+// UpdateGateway writes what has become of a gateway's stream in the log, and until when it is waived.
+func UpdateGateway(ctx context.Context, tx pgx.Tx, g Gateway) error {
+	return exec(ctx, tx, "write gateway", `UPDATE gateways SET waived_until = $2, version = $3 WHERE gateway = $1`, g.Gateway, g.WaivedUntil, g.Version)
+}
+
+// CountLive returns how many gateways were heard of since a time.
+func CountLive(ctx context.Context, tx pgx.Tx, since time.Time) (n int64, err error) {
+	err = tx.QueryRow(ctx, `SELECT count(*) FROM gateways WHERE seen_at > $1`, since).Scan(&n)
+	return n, wrap("count gateways", err)
+}
+
+// InsertGap notes numbers that are missing.
+func InsertGap(ctx context.Context, tx pgx.Tx, g Gap) error {
+	return exec(ctx, tx, "note missing calls", `INSERT INTO gaps (gateway, boot, first_seq, last_seq, after, noticed_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		g.Gateway, g.Boot, g.FirstSeq, g.LastSeq, g.After, g.NoticedAt)
+}
+
+// MissingOf returns what is missing of boots of gateways.
+func MissingOf(ctx context.Context, tx pgx.Tx, gateways []string) ([]Gap, error) {
+	return collect[Gap](ctx, tx, "read missing calls", `SELECT `+gapColumns+` FROM gaps WHERE closed_at IS NULL AND gateway = ANY ($1) ORDER BY gateway, boot, first_seq`, gateways)
+}
+
+// Missing returns everything that is missing.
+func Missing(ctx context.Context, tx pgx.Tx) ([]Gap, error) {
+	return collect[Gap](ctx, tx, "read missing calls", `SELECT `+gapColumns+` FROM gaps WHERE closed_at IS NULL ORDER BY gateway, boot, first_seq LIMIT 10000`)
+}
+
+// DueGaps returns what has been missing since before a time and is not yet a gap.
+func DueGaps(ctx context.Context, tx pgx.Tx, noticedBefore time.Time) ([]Gap, error) {
+	return collect[Gap](ctx, tx, "read missing calls", `SELECT `+gapColumns+` FROM gaps WHERE closed_at IS NULL AND opened_at IS NULL AND noticed_at <= $1
+		ORDER BY gateway, boot, first_seq LIMIT 500`, noticedBefore)
+}
+
+// OpenGap makes missing numbers a gap; false when they have come in meanwhile.
+func OpenGap(ctx context.Context, tx pgx.Tx, g Gap, now time.Time) (bool, error) {
+	tag, err := tx.Exec(ctx, `UPDATE gaps SET opened_at = $4 WHERE gateway = $1 AND boot = $2 AND first_seq = $3 AND closed_at IS NULL AND opened_at IS NULL`,
+		g.Gateway, g.Boot, g.FirstSeq, now)
+	return tag.RowsAffected() == 1, wrap("open gap", err)
+}
+
+// CloseGap notes that missing numbers have come in. What was no gap yet is forgotten.
+func CloseGap(ctx context.Context, tx pgx.Tx, g Gap, now time.Time) error {
+	if g.OpenedAt == nil {
+		return exec(ctx, tx, "close gap", `DELETE FROM gaps WHERE gateway = $1 AND boot = $2 AND first_seq = $3`, g.Gateway, g.Boot, g.FirstSeq)
+	}
+	return exec(ctx, tx, "close gap", `UPDATE gaps SET closed_at = $4 WHERE gateway = $1 AND boot = $2 AND first_seq = $3`, g.Gateway, g.Boot, g.FirstSeq, now)
+}
+
+// Gaps returns gaps, those that are open or all, in the order of gateway, boot and number, after a key.
+func Gaps(ctx context.Context, tx pgx.Tx, all bool, gateway string, boot, first int64, limit int) ([]Gap, error) {
+	return collect[Gap](ctx, tx, "list gaps", `SELECT `+gapColumns+` FROM gaps WHERE opened_at IS NOT NULL AND ($1 OR closed_at IS NULL)
+		AND (gateway, boot, first_seq) > ($2, $3, $4) ORDER BY gateway, boot, first_seq LIMIT $5`, all, gateway, boot, first, limit)
+}

@@ -1,0 +1,162 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/libs/principal"
+	"github.com/tollgate/tollgate/libs/problem"
+	"github.com/tollgate/tollgate/libs/resource"
+	subscriptionv1 "github.com/tollgate/tollgate/proto/subscription/v1"
+	"github.com/tollgate/tollgate/services/subscription/internal/domain"
+	"github.com/tollgate/tollgate/services/subscription/internal/store"
+)
+
+// Apply makes subscriptions as the resources say, all of them or none: requests those that are not there, approves those
+// that say so, and changes plans. A dry run takes applications and plans to exist that the request assumes.
+func (s *Subscriptions) Apply(ctx context.Context, request resource.ApplyRequest) (resource.ApplyResponse, error) {
+	assumed := map[string]bool{}
+	if principal.CommandFrom(ctx).DryRun {
+		for _, key := range request.Assume {
+			assumed[key] = true
+		}
+	}
+	return execute(ctx, s, func(ctx context.Context, ch *change) (resource.ApplyResponse, error) {
+		return resource.ApplyAll(request, "subscription", func(r resource.Resource, spec proto.Message) (proto.Message, error) {
+			after, ok := spec.(*subscriptionv1.SubscriptionSpec)
+			if !ok {
+				return nil, nil
+			}
+			before, err := ch.put(ctx, r.Metadata, after, assumed)
+			if before == nil || err != nil {
+				return nil, err
+			}
+			return before, nil
+		})
+	})
+}
+
+// put makes one subscription as the spec says, completes the spec with what it leaves open, and returns what it was before,
+// nil for none.
+func (ch *change) put(ctx context.Context, m resource.Metadata, spec *subscriptionv1.SubscriptionSpec, assumed map[string]bool) (*subscriptionv1.SubscriptionSpec, error) {
+	if spec.GetPlan() == "" {
+		return nil, invalid(resourcePaths.plan, "is missing; name the plan")
+	}
+	row, err := store.FindLive(ctx, ch, ch.tenant, m.Name)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, err
+	}
+	exists := err == nil
+	if exists && row.Application != m.Application {
+		return nil, problem.NewConflict("subscription-exists", "The subscription %s is the application %s's.", m.Name, row.Application)
+	}
+	a, err := ch.application(ctx, resourcePaths, m.Application)
+	awaited := err != nil && assumed["Application "+m.Application]
+	if err != nil && !awaited {
+		return nil, err
+	}
+	p, planErr := ch.plan(ctx, resourcePaths, spec.GetPlan(), spec.GetProduct())
+	if planErr != nil {
+		if p.ProductName, err = assumedProduct(assumed, spec, planErr); err != nil {
+			return nil, err
+		}
+		awaited = true
+	}
+	if exists && row.Product != p.ProductName {
+		return nil, problem.NewConflict("other-product", "The subscription %s is one to the product %s, and a subscription stays with its product. Use another name for one to the product %s, and cancel this one if it is not needed.", m.Name, row.Product, p.ProductName)
+	}
+	spec.Product = p.ProductName
+	switch {
+	case !exists && awaited: // nothing can be requested yet
+		return nil, nil
+	case !exists:
+		return nil, ch.putNew(ctx, m.Name, a, p.Plan, spec)
+	}
+	before := &subscriptionv1.SubscriptionSpec{Plan: row.Plan, Product: row.Product, Approve: row.State != string(domain.Requested)}
+	return before, ch.putExisting(ctx, row, p.Plan, spec, awaited)
+}
+
+// assumedProduct returns the name of the product of the plan that a spec names, if a dry run assumes exactly one.
+func assumedProduct(assumed map[string]bool, spec *subscriptionv1.SubscriptionSpec, notFound error) (string, error) {
+	var products []string
+	for key := range assumed {
+		product, plan, ok := strings.Cut(strings.TrimPrefix(key, "Plan "), "/")
+		if ok && strings.HasPrefix(key, "Plan ") && plan == spec.GetPlan() && (spec.GetProduct() == "" || spec.GetProduct() == product) {
+			products = append(products, product)
+		}
+	}
+	if len(products) == 0 || problem.KindOf(notFound) != problem.Invalid {
+		return "", notFound
+	}
+	return only(products, products, resourcePaths, spec.GetPlan(), spec.GetProduct())
+}
+
+func (ch *change) putNew(ctx context.Context, name string, a domain.Application, p domain.Plan, spec *subscriptionv1.SubscriptionSpec) error {
+	id, err := ch.request(ctx, resourcePaths, name, a, p)
+	if err != nil {
+		return err
+	}
+	if !p.NeedsApproval() {
+		spec.Approve = true // it is active
+		return nil
+	}
+	if !spec.GetApprove() {
+		return nil
+	}
+	row, err := store.Find(ctx, ch, ch.tenant, id)
+	if err != nil {
+		return err
+	}
+	return ch.approve(ctx, row)
+}
+
+func (ch *change) putExisting(ctx context.Context, row store.Subscription, p domain.Plan, spec *subscriptionv1.SubscriptionSpec, awaited bool) error {
+	if row.State == string(domain.Requested) {
+		if spec.GetApprove() {
+			if err := ch.approve(ctx, row); err != nil {
+				return err
+			}
+		}
+	} else {
+		spec.Approve = true // it was approved, whatever the document says
+	}
+	if awaited || p.ID == row.PlanID {
+		return nil // a newer version of the same plan is for ChangePlan
+	}
+	return ch.changePlan(ctx, row, p)
+}
+
+// exportPage is how many rows are read at once for an export.
+const exportPage = 1000
+
+// Export returns every live subscription as a document that Apply takes.
+func (s *Subscriptions) Export(ctx context.Context) (resource.Export, error) {
+	return read(ctx, s, func(tx pgx.Tx, tenant string) (resource.Export, error) {
+		out := resource.Export{Resources: []resource.Resource{}}
+		for after := ""; ; {
+			rows, err := store.List(ctx, tx, tenant, store.Filter{}, after, exportPage)
+			if err != nil {
+				return out, err
+			}
+			for _, row := range rows {
+				after = row.ID
+				if state := domain.State(row.State); !state.Live() {
+					continue
+				}
+				r, err := resource.NewResource("Subscription", resource.Metadata{Name: row.Name, Application: row.Application},
+					&subscriptionv1.SubscriptionSpec{Plan: row.Plan, Product: row.Product, Approve: row.State != string(domain.Requested)})
+				if err != nil {
+					return out, err
+				}
+				out.Resources = append(out.Resources, r)
+			}
+			if len(rows) < exportPage {
+				return out, nil
+			}
+		}
+	})
+}
