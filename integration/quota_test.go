@@ -82,7 +82,7 @@ func TestHardQuotaOnThreeGateways(t *testing.T) {
 
 // hammer calls until the quota is refused for good: units that another gateway holds come back within seconds.
 func hammer(t *testing.T, address, key string, succeeded *atomic.Int64) {
-	deadline := time.Now().Add(40 * time.Second)
+	deadline := time.Now().Add(90 * time.Second)
 	for refused := 0; refused < 200 && time.Now().Before(deadline); {
 		status, _, err := call(address, request{method: "GET", path: "/weather/v1/current/Berlin", key: key})
 		switch {
@@ -94,6 +94,8 @@ func hammer(t *testing.T, address, key string, succeeded *atomic.Int64) {
 			refused = 0
 		case status == http.StatusTooManyRequests:
 			refused++
+		case status == http.StatusServiceUnavailable:
+			// metering did not answer in time on a busy machine: refused rather than let through unaccounted.
 		default:
 			t.Errorf("status %d", status)
 			return

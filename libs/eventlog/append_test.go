@@ -3,6 +3,7 @@ package eventlog_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -95,7 +96,7 @@ func TestAppendRefusesWhatCannotBeRight(t *testing.T) {
 		"no tenant": {func(tx *eventlog.Tx) { tx.AppendFor("", "api", "a", 0, created("a")) }, "no tenant given", problem.Internal},
 		"too large": {
 			func(tx *eventlog.Tx) { tx.Append("api", "a", 0, created(strings.Repeat("x", eventlog.MaxPayload))) },
-			"bytes long; the most is 8388608", problem.TooLarge,
+			fmt.Sprintf("bytes long; the most is %d.", eventlog.MaxPayload), problem.TooLarge,
 		},
 		"all together too large": {func(tx *eventlog.Tx) {
 			for i := range 9 {

@@ -89,9 +89,7 @@ func (f *Follower) commit(ctx context.Context, batch []received, parked error) e
 	err := f.config.DB.InTenantPipelined(ctx, principal.AllTenants, func(tx pgx.Tx) (*pgx.Batch, error) {
 		var at offset
 		// Another copy of this follower waits here.
-		err := tx.QueryRow(ctx, `SELECT epoch, position FROM follow_offset WHERE name = $1 AND log = $2 FOR UPDATE`,
-			f.config.Name, f.config.Follow).Scan(&at.epoch, &at.position)
-		if err != nil {
+		if err := at.scan(tx.QueryRow(ctx, selectOffset+` FOR UPDATE`, f.config.Name, f.config.Follow)); err != nil {
 			return nil, fmt.Errorf("read the offset of follower %s: %w", f.config.Name, err)
 		}
 		if last.Position <= at.position { // the other copy was faster
@@ -112,8 +110,8 @@ func (f *Follower) commit(ctx context.Context, batch []received, parked error) e
 			}
 		}
 		var final pgx.Batch
-		final.Queue(`UPDATE follow_offset SET epoch = $3, position = $4, updated_at = now() WHERE name = $1 AND log = $2`,
-			f.config.Name, f.config.Follow, at.epoch, at.position)
+		final.Queue(`UPDATE follow_offset SET position = $3, epoch = $4, event_id = $5, updated_at = now() WHERE name = $1 AND log = $2`,
+			f.config.Name, f.config.Follow, at.position, at.epoch, at.eventID)
 		return &final, nil
 	})
 	if err != nil {
@@ -158,7 +156,7 @@ func (f *Follower) applyOne(ctx context.Context, tx pgx.Tx, hooks *commitHooks, 
 		err = f.handle(ctx, tx, hooks, e.Event)
 	}
 	if err == nil {
-		at.position, at.epoch = e.Position, epoch
+		*at = offset{position: e.Position, epoch: epoch, eventID: e.ID}
 	}
 	return unknown, err
 }

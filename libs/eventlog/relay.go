@@ -115,7 +115,7 @@ func (r *Relay) session(ctx context.Context) error {
 		return err
 	}
 	defer p.close()
-	next, err := r.synchronize(ctx)
+	at, err := r.synchronize(ctx)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (r *Relay) session(ctx context.Context) error {
 	verified := time.Now()
 	for {
 		appended := r.log.Appended() // before reading, so that no append is missed
-		if next, err = r.publish(ctx, p, next); err != nil {
+		if at, err = r.publish(ctx, p, at); err != nil {
 			return err
 		}
 		r.fail(nil)
@@ -140,8 +140,8 @@ func (r *Relay) session(ctx context.Context) error {
 			return err
 		}
 		// Another relay may have published what another process appended.
-		if head >= next || time.Since(verified) >= verifyInterval {
-			if next, err = r.synchronize(ctx); err != nil {
+		if head >= at.next || time.Since(verified) >= verifyInterval {
+			if at, err = r.synchronize(ctx); err != nil {
 				return err
 			}
 			verified = time.Now()
@@ -149,27 +149,34 @@ func (r *Relay) session(ctx context.Context) error {
 	}
 }
 
-// publish publishes from a position to the end of the log and returns the position after it.
-func (r *Relay) publish(ctx context.Context, p *publisher, next uint64) (uint64, error) {
+// publish publishes up to the end of the log.
+func (r *Relay) publish(ctx context.Context, p *publisher, at replicaEnd) (replicaEnd, error) {
 	for {
-		events, err := r.log.read(ctx, next-1, publishWindow)
+		events, err := r.log.read(ctx, at.next-1, publishWindow)
 		if err != nil || len(events) == 0 {
-			return next, err
+			return at, err
 		}
-		if events[0].Position != next {
-			return next, fmt.Errorf("log %s: the event at position %d is missing in the table", r.log.name, next)
+		if events[0].Position != at.next {
+			return at, fmt.Errorf("log %s: the event at position %d is missing in the table", r.log.name, at.next)
+		}
+		last := events[len(events)-1]
+		if last.Epoch > at.epoch { // begun meanwhile
+			if at, err = r.synchronize(ctx); err != nil {
+				return at, err
+			}
+			continue
 		}
 		stored, err := p.publish(ctx, events)
 		r.published.Add(uint64(stored))
 		switch {
 		case err == nil:
-			next = events[len(events)-1].Position + 1
+			at.next = last.Position + 1
 		case wrongSequence(err):
-			if next, err = r.synchronize(ctx); err != nil {
-				return next, err
+			if at, err = r.synchronize(ctx); err != nil {
+				return at, err
 			}
 		default:
-			return next, fmt.Errorf("publish log %s from position %d: %w", r.log.name, next, err)
+			return at, fmt.Errorf("publish log %s from position %d: %w", r.log.name, at.next, err)
 		}
 	}
 }

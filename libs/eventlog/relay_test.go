@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/postgres/postgrestest"
 	"github.com/tollgate/tollgate/libs/principal"
@@ -192,6 +193,26 @@ func TestReplicaIsRefilled(t *testing.T) {
 	}
 }
 
+// TestBrokerKilled kills the broker at random moments of the publishing. It syncs each write, as in production.
+func TestBrokerKilled(t *testing.T) {
+	t.Parallel()
+	log := newLog(t, openDB(t, 6))
+	broker := testkit.NATS(t, testkit.OwnProcess(), testkit.SyncAlways())
+	js := broker.JetStream()
+	relay := newRelay(t, log, js)
+	start(t, relay.Run)
+	random := rand.New(rand.NewPCG(9, 9))
+	for round := range 5 {
+		before := relay.Published()
+		fill(t, log, fmt.Sprintf("round-%d", round), 300)
+		until := before + uint64(random.IntN(200))
+		testkit.Await(t, patience, func() bool { return relay.Published() >= until })
+		broker.Kill()
+		broker.Start()
+	}
+	awaitReplica(t, log, relay, js)
+}
+
 // TestDamagedReplicaIsReplaced removes a message from the middle.
 func TestDamagedReplicaIsReplaced(t *testing.T) {
 	t.Parallel()
@@ -311,11 +332,32 @@ func TestLargeEvents(t *testing.T) {
 	})
 	t.Run("relayed", func(t *testing.T) {
 		t.Parallel()
-		js := testkit.NATS(t, func(o *server.Options) { o.MaxPayload = 16 << 20 }).JetStream()
+		js := largeNATS(t)
 		relay := newRelay(t, log, js)
 		start(t, relay.Run)
 		awaitReplica(t, log, relay, js)
 	})
+}
+
+// largeNATS starts a server with the limit that Tollgate's have.
+func largeNATS(t *testing.T) jetstream.JetStream {
+	t.Helper()
+	running, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), MaxPayload: bus.MaxPayload,
+	})
+	require.NoError(t, err)
+	running.Start()
+	t.Cleanup(func() {
+		running.Shutdown()
+		running.WaitForShutdown()
+	})
+	require.True(t, running.ReadyForConnections(patience))
+	connection, err := nats.Connect(running.ClientURL())
+	require.NoError(t, err)
+	t.Cleanup(connection.Close)
+	js, err := jetstream.New(connection)
+	require.NoError(t, err)
+	return js
 }
 
 // TestAppendedSignals: each append closes the channel, also one within a transaction of somebody else.

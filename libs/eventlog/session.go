@@ -31,9 +31,14 @@ const (
 
 // offset is up to where a follower has applied its log.
 type offset struct {
-	epoch    uint32 // of the event at position; 0 at the beginning
 	position uint64
+	epoch    uint32 // of the event at position; 0 at the beginning
+	eventID  string // of the event at position
 }
+
+const selectOffset = `SELECT position, epoch, event_id FROM follow_offset WHERE name = $1 AND log = $2`
+
+func (o *offset) scan(row pgx.Row) error { return row.Scan(&o.position, &o.epoch, &o.eventID) }
 
 // session follows until something fails. It starts from the offset in the database.
 func (f *Follower) session(ctx context.Context) error {
@@ -86,8 +91,7 @@ func (f *Follower) load(ctx context.Context) (offset, error) {
 	var at offset
 	var batch pgx.Batch
 	batch.Queue(`INSERT INTO follow_offset (name, log) VALUES ($1, $2) ON CONFLICT DO NOTHING`, f.config.Name, f.config.Follow)
-	batch.Queue(`SELECT epoch, position FROM follow_offset WHERE name = $1 AND log = $2`, f.config.Name, f.config.Follow).
-		QueryRow(func(row pgx.Row) error { return row.Scan(&at.epoch, &at.position) })
+	batch.Queue(selectOffset, f.config.Name, f.config.Follow).QueryRow(at.scan)
 	if err := f.config.DB.Pool().SendBatch(ctx, &batch).Close(); err != nil {
 		return offset{}, fmt.Errorf("read the offset of follower %s: %w", f.config.Name, err)
 	}
@@ -106,7 +110,7 @@ func (f *Follower) verify(ctx context.Context, at offset) error {
 	case state.FirstSeq > at.position+1:
 		return fmt.Errorf("the replica of log %s begins at position %d, but %d is the next to apply: rebuild the replica",
 			f.config.Follow, state.FirstSeq, at.position+1)
-	case at.position == 0:
+	case at.eventID == "": // nothing was applied yet, or something that told no id
 		return nil
 	case state.LastSeq < at.position:
 		return fmt.Errorf("the replica of log %s ends at position %d, before the applied %d: waiting for its relay to fill it",
@@ -119,9 +123,9 @@ func (f *Follower) verify(ctx context.Context, at offset) error {
 	if err != nil {
 		return fmt.Errorf("verify the offset of follower %s: %w", f.config.Name, err)
 	}
-	if e.Epoch != at.epoch {
-		return fmt.Errorf("follower %s has applied position %d of log %s in epoch %d, the replica holds it in epoch %d; "+
-			"reset the follower: %w", f.config.Name, at.position, f.config.Follow, at.epoch, e.Epoch, ErrEpoch)
+	if e.Epoch != at.epoch || e.ID != at.eventID {
+		return fmt.Errorf("follower %s has applied event %s of epoch %d at position %d of log %s, where the replica holds event %s of "+
+			"epoch %d; reset the follower: %w", f.config.Name, at.eventID, at.epoch, at.position, f.config.Follow, e.ID, e.Epoch, ErrEpoch)
 	}
 	return nil
 }
@@ -183,7 +187,7 @@ func receive(message jetstream.Msg) (received, error) {
 // follower has written; parked events are forgotten. Stop the follower in all processes before.
 func (f *Follower) Reset(ctx context.Context, clear Clear) error {
 	err := f.config.DB.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `UPDATE follow_offset SET epoch = 0, position = 0, updated_at = now() WHERE name = $1 AND log = $2`,
+		if _, err := tx.Exec(ctx, `UPDATE follow_offset SET position = 0, epoch = 0, event_id = '', updated_at = now() WHERE name = $1 AND log = $2`,
 			f.config.Name, f.config.Follow); err != nil {
 			return err
 		}

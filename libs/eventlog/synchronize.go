@@ -35,19 +35,24 @@ func (l *Log) extent(ctx context.Context) (extent, error) {
 	return x, nil
 }
 
-// synchronize makes sure that the replica exists, is whole and holds this log's events, and returns the first position
-// that it lacks. A replica that has lost messages or is of an older epoch is replaced: the log is the truth.
-func (r *Relay) synchronize(ctx context.Context) (next uint64, err error) {
+// replicaEnd is where a replica is to be continued.
+type replicaEnd struct {
+	next  uint64 // the first position that it lacks
+	epoch uint32 // of the log, when the replica was made
+}
+
+// synchronize makes sure that the replica exists, is whole and holds this log's events, and returns its end. A replica that has lost messages or is of an older epoch is replaced: the log is the truth.
+func (r *Relay) synchronize(ctx context.Context) (replicaEnd, error) {
 	name := ReplicaName(r.log.name)
 	// The replica first: what is in it was in the table before.
 	stream, err := r.js.Stream(ctx, name)
 	missing := errors.Is(err, jetstream.ErrStreamNotFound)
 	if err != nil && !missing {
-		return 0, fmt.Errorf("look at stream %s: %w", name, err)
+		return replicaEnd{}, fmt.Errorf("look at stream %s: %w", name, err)
 	}
 	log, err := r.log.extent(ctx)
 	if err != nil {
-		return 0, err
+		return replicaEnd{}, err
 	}
 	if missing {
 		return r.create(ctx, log)
@@ -55,17 +60,17 @@ func (r *Relay) synchronize(ctx context.Context) (next uint64, err error) {
 	info := stream.CachedInfo()
 	epoch, err := replicaEpoch(info)
 	if err != nil {
-		return 0, err
+		return replicaEnd{}, err
 	}
 	state := info.State
 	switch {
 	case epoch < log.epoch:
 		return r.replace(ctx, log, "it is of an older epoch")
 	case epoch > log.epoch:
-		return 0, fmt.Errorf("log %s is of epoch %d, its replica of epoch %d: the database is a copy from before a restoration; "+
+		return replicaEnd{}, fmt.Errorf("log %s is of epoch %d, its replica of epoch %d: the database is a copy from before a restoration; "+
 			"connect the right one: %w", r.log.name, log.epoch, epoch, ErrDiverged)
 	case state.LastSeq > log.last:
-		return 0, fmt.Errorf("log %s ends at position %d, its replica at %d: after restoring a backup begin a new epoch: %w",
+		return replicaEnd{}, fmt.Errorf("log %s ends at position %d, its replica at %d: after restoring a backup begin a new epoch: %w",
 			r.log.name, log.last, state.LastSeq, ErrDiverged)
 	}
 	if state.LastSeq >= log.first {
@@ -73,33 +78,33 @@ func (r *Relay) synchronize(ctx context.Context) (next uint64, err error) {
 			return r.replace(ctx, log, "it has lost messages")
 		}
 		if err := r.compareLast(ctx, stream, state.LastSeq); err != nil {
-			return 0, err
+			return replicaEnd{}, err
 		}
 	}
 	if want := max(r.config.Replicas, 1); info.Config.Replicas != want {
 		config := info.Config
 		config.Replicas = want
 		if _, err := r.js.UpdateStream(ctx, config); err != nil {
-			return 0, fmt.Errorf("change the replicas of stream %s from %d to %d: %w", name, info.Config.Replicas, want, err)
+			return replicaEnd{}, fmt.Errorf("change the replicas of stream %s from %d to %d: %w", name, info.Config.Replicas, want, err)
 		}
 	}
-	return max(state.LastSeq+1, log.first), nil
+	return replicaEnd{next: max(state.LastSeq+1, log.first), epoch: epoch}, nil
 }
 
-func (r *Relay) create(ctx context.Context, log extent) (next uint64, err error) {
+func (r *Relay) create(ctx context.Context, log extent) (replicaEnd, error) {
 	config := replicaConfig(r.log.name, log.epoch, log.first, r.config.Replicas)
 	if _, err := r.js.CreateStream(ctx, config); err != nil {
-		return 0, fmt.Errorf("create stream %s: %w", config.Name, err)
+		return replicaEnd{}, fmt.Errorf("create stream %s: %w", config.Name, err)
 	}
-	return log.first, nil
+	return replicaEnd{next: log.first, epoch: log.epoch}, nil
 }
 
 // replace deletes the replica and makes an empty one, which is then filled from the log.
-func (r *Relay) replace(ctx context.Context, log extent, reason string) (next uint64, err error) {
+func (r *Relay) replace(ctx context.Context, log extent, reason string) (replicaEnd, error) {
 	name := ReplicaName(r.log.name)
 	r.config.Logger.Warn("the replica of the event log is replaced and filled again", "stream", name, "reason", reason)
 	if err := r.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, fmt.Errorf("delete stream %s: %w", name, err)
+		return replicaEnd{}, fmt.Errorf("delete stream %s: %w", name, err)
 	}
 	r.rebuilt.Add(1)
 	return r.create(ctx, log)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -232,7 +233,11 @@ func (w *world) launch(c Config) *running {
 	w.t.Helper()
 	b, err := bus.Connect(bus.Config{URL: w.nats.URL(), Name: c.Name, Replicas: 1})
 	require.NoError(w.t, err)
-	g, err := New(c, Deps{Bus: b, Log: testkit.Logger(w.t)})
+	log := slog.New(slog.DiscardHandler) // a fuzz target does not allow the log of its F
+	if _, fuzzing := w.t.(*testing.F); !fuzzing {
+		log = testkit.Logger(w.t)
+	}
+	g, err := New(c, Deps{Bus: b, Log: log})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -47,7 +47,7 @@ type fixture struct {
 }
 
 // start runs metering on a clock that stands at a time after began.
-func start(t *testing.T) *fixture {
+func start(t testing.TB) *fixture {
 	t.Helper()
 	env := servicetest.New(t)
 	f := &fixture{
@@ -63,7 +63,7 @@ func start(t *testing.T) *fixture {
 }
 
 // run runs a replica of metering on the fixture's database.
-func (f *fixture) run(t *testing.T) (*metering.Metering, func()) {
+func (f *fixture) run(t testing.TB) (*metering.Metering, func()) {
 	t.Helper()
 	s, err := metering.New(t.Context(), f.config, service.Deps{Bus: f.Bus, Log: testkit.Logger(t), Clock: f.clock.Now})
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func (f *fixture) emit(log, streamType, id string, events ...proto.Message) uint
 }
 
 // subscribe publishes a plan and makes a subscription to it that began at began.
-func (f *fixture) subscribe(t *testing.T, id string, spec *catalogv1.PlanSpec) {
+func (f *fixture) subscribe(t testing.TB, id string, spec *catalogv1.PlanSpec) {
 	t.Helper()
 	f.plan("plan-"+id, 1, spec)
 	position := f.emit("subscription", "subscription", id,
@@ -92,7 +92,7 @@ func (f *fixture) plan(id string, version uint32, spec *catalogv1.PlanSpec) {
 }
 
 // followed waits until metering has applied a log up to a position.
-func (f *fixture) followed(t *testing.T, log string, position uint64) {
+func (f *fixture) followed(t testing.TB, log string, position uint64) {
 	t.Helper()
 	f.Client(f.Token(tenant, "metering.read")).Do("GET", "/metering/v1/quotas?subscription=none", nil, operation.HeaderAfter, fmt.Sprintf("%s=%d", log, position))
 	testkit.Await(t, patience, func() bool {

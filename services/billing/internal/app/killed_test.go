@@ -145,6 +145,7 @@ func TestCutAtEveryStatement(t *testing.T) {
 				runs++
 				cut = b.runCutAt(runs, delivered)
 			}
+			t.Logf("%d pieces of data were cut at", runs-1)
 			require.Greater(t, runs, 20, "the sweep went through the statements of a run")
 			b.requireExact(runs)
 		})

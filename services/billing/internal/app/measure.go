@@ -25,11 +25,12 @@ type measurement struct {
 // measure reads the usage of a period, rates it and asks for the proof. It has no effect. The error is of kind
 // problem.Unavailable when a service does not answer: then nothing is known.
 func (b *Billing) measure(ctx context.Context, tenant string, s domain.Subscription, p domain.Period) (measurement, error) {
+	var m measurement
 	whole, measured, err := b.usage(ctx, tenant, s.ID, p, s.Segments(p))
 	if err != nil {
-		return measurement{}, err
+		m.hold, err = rateHold(err)
+		return m, err
 	}
-	var m measurement
 	if m.draft, err = domain.Rate(s, p, measured); err != nil {
 		m.draft = nil
 		m.hold, err = rateHold(err)

@@ -113,12 +113,27 @@ func (s Subscription) next(number int, start time.Time) (Period, error) {
 			break
 		}
 	}
+	if closes := s.closes(); !closes.IsZero() && closes.Before(p.End) {
+		p.End = closes
+	}
 	return p, nil
+}
+
+// Drain is how long after the end of a subscription its last period goes on, for the calls that were under way. What
+// completes later still is a late record.
+const Drain = 5 * time.Second
+
+// closes returns when the last period of a subscription that has ended is over; zero for one that goes on.
+func (s Subscription) closes() time.Time {
+	if s.EndedAt.IsZero() {
+		return time.Time{}
+	}
+	return s.EndedAt.Add(Drain).UTC()
 }
 
 // Extend returns the periods that are missing after last (nil for none), up to the one that now lies in; none begins at or
 // after the end of the subscription. Stored boundaries stay as they are, except that cut is last with an earlier end, when
-// last is open and a plan with other periods has come into force within it.
+// last is open and a plan with other periods has come into force, or the subscription has ended, within it.
 func (s Subscription) Extend(last *Period, open bool, now time.Time) (cut *Period, more []Period, err error) {
 	number, start := 1, s.StartedAt
 	if last != nil {
@@ -143,10 +158,11 @@ func (s Subscription) Extend(last *Period, open bool, now time.Time) (cut *Perio
 	return cut, more, nil
 }
 
-// Cut returns an open period with an earlier end, when a plan with other periods has come into force within it; else nil.
+// Cut returns an open period with an earlier end, when a plan with other periods has come into force or the subscription has
+// ended within it; else nil.
 func (s Subscription) Cut(p Period) (*Period, error) {
 	again, err := s.next(p.Number, p.Start)
-	if err != nil || !again.End.Before(p.End) || !s.beginsAt(again.End) {
+	if err != nil || !again.End.Before(p.End) || !s.beginsAt(again.End) && !again.End.Equal(s.closes()) {
 		return nil, err
 	}
 	p.End = again.End

@@ -73,12 +73,13 @@ func Prove(whole *meteringv1.UsageReply, proof *analyticsv1.ProofReply, measured
 	d := differences{}
 	d.proof(whole, proof)
 	var calls, digests uint64
+	all := d.digest(whole.GetCounts().GetDigest())
 	for _, m := range measured {
 		d.segment(m)
 		calls += total(m.Metered.GetCounts())
 		digests += d.digest(m.Metered.GetCounts().GetDigest())
 	}
-	if calls != total(whole.GetCounts()) || digests != d.digest(whole.GetCounts().GetDigest()) {
+	if calls != total(whole.GetCounts()) || digests != all {
 		d.add("the parts of the period have %d metered calls (digest %s), the whole %d (%s)",
 			calls, callset.Hex(digests), total(whole.GetCounts()), whole.GetCounts().GetDigest())
 	}
@@ -103,11 +104,11 @@ func (d *differences) proof(whole *meteringv1.UsageReply, proof *analyticsv1.Pro
 		d.add("answered %d, stored %d, landed %d, metered %d", proof.GetAnswered(), proof.GetStored(), proof.GetLanded(), proof.GetMetered())
 		d.all = append(d.all, proof.GetDifferences()...)
 	}
-	if proof.GetLanded() != proof.GetMetered() || proof.GetLandedDigest() != proof.GetMeteredDigest() {
+	if proof.GetLanded() != proof.GetMetered() || canonical(proof.GetLandedDigest()) != canonical(proof.GetMeteredDigest()) {
 		d.add("landed %d calls (digest %s), metered %d (%s)",
 			proof.GetLanded(), proof.GetLandedDigest(), proof.GetMetered(), proof.GetMeteredDigest())
 	}
-	if counts := whole.GetCounts(); total(counts) != proof.GetMetered() || counts.GetDigest() != proof.GetMeteredDigest() {
+	if counts := whole.GetCounts(); total(counts) != proof.GetMetered() || canonical(counts.GetDigest()) != canonical(proof.GetMeteredDigest()) {
 		d.add("usage has %d calls (digest %s), the proof %d (%s)", total(counts), counts.GetDigest(), proof.GetMetered(), proof.GetMeteredDigest())
 	}
 }
@@ -145,7 +146,7 @@ func byMeter(meters []*meteringv1.MeterUsage) map[string]reading {
 			quantity = parsed.Trim().String()
 		}
 		if m.GetCalls() > 0 || quantity != "0" {
-			all[m.GetMeter()] = reading{quantity: quantity, digest: m.GetDigest(), calls: m.GetCalls()}
+			all[m.GetMeter()] = reading{quantity: quantity, digest: canonical(m.GetDigest()), calls: m.GetCalls()}
 		}
 	}
 	return all
@@ -160,12 +161,17 @@ func total(counts *meteringv1.CallCounts) uint64 {
 	return n
 }
 
+// canonical returns a digest in the form in which equal ones are ==: that of no calls may be left out.
+func canonical(digest string) string {
+	if digest == "" {
+		return callset.Hex(0)
+	}
+	return strings.ToLower(digest)
+}
+
 // digest reads a digest; one that cannot be read is a difference.
 func (d *differences) digest(text string) uint64 {
-	if text == "" {
-		return 0
-	}
-	value, err := strconv.ParseUint(text, 16, 64)
+	value, err := strconv.ParseUint(canonical(text), 16, 64)
 	if err != nil {
 		d.add("%q is not a digest", text)
 	}

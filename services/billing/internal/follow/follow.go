@@ -64,7 +64,11 @@ func Subscription(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 	case *subscriptionv1.SubscriptionCancelled:
 		return change(ctx, tx, e, p.GetSubscription(), func(s *store.Subscription) error {
 			s.State, s.EndedAt = "cancelled", p.GetEndedAt()
-			return nil
+			if s.StartedAt == 0 {
+				return nil
+			}
+			// The open period is cut short: it is settled again.
+			return store.SettleFrom(ctx, tx, s.ID, s.EndedAt-1)
 		})
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 // route finds the version and the operation.
 func (p *Pipeline) route(x *exchange.Exchange) bool {
 	if !route.ValidPath(x.Path) {
+		x.Response.Close()
 		return x.Refuse(400, "path-invalid", `The path has a wrong percent-encoding, a backslash, or a segment "." or "..". Send it as it should be resolved.`)
 	}
 	p.Store.Snapshot().Routes.Find(x.Host, x.Method, x.Path, &x.Match)

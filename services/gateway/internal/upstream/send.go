@@ -200,15 +200,7 @@ func (a *Answer) End(whole bool) {
 	}
 	uploaded := true
 	if a.upload != nil {
-		select {
-		case err := <-a.upload:
-			uploaded = err == nil
-		default:
-			uploaded = false
-			_ = a.conn.Close()
-			a.req.Abandon()
-			<-a.upload
-		}
+		uploaded = a.uploaded()
 	}
 	if whole && a.keep && uploaded {
 		a.target.put(a.conn)
@@ -216,6 +208,30 @@ func (a *Answer) End(whole bool) {
 		_ = a.conn.Close()
 	}
 	a.conn = nil
+}
+
+// uploadGrace is how long an answered request's body may still be on its way: often its last byte was just sent.
+const uploadGrace = 50 * time.Millisecond
+
+// uploaded waits for the end of the upload, and cuts it off if it goes on: the target has answered without it. It reports whether the
+// body was sent whole.
+func (a *Answer) uploaded() bool {
+	select {
+	case err := <-a.upload:
+		return err == nil
+	default:
+	}
+	grace := time.NewTimer(uploadGrace)
+	defer grace.Stop()
+	select {
+	case err := <-a.upload:
+		return err == nil
+	case <-grace.C:
+		_ = a.conn.Close()
+		a.req.Abandon()
+		<-a.upload
+		return false
+	}
 }
 
 func isTimeout(err error) bool {

@@ -1,0 +1,212 @@
+package analytics_test
+
+import (
+	"fmt"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tollgate/tollgate/libs/operation"
+	"github.com/tollgate/tollgate/libs/principal"
+	callsv1 "github.com/tollgate/tollgate/proto/calls/v1"
+)
+
+// after waits until analytics has followed a log up to a position.
+func (f *fixture) after(t testing.TB, log string, position uint64) {
+	t.Helper()
+	f.client.Must("GET", "/analytics/v1/calls", nil, nil, operation.HeaderAfter, fmt.Sprintf("%s=%d", log, position))
+}
+
+type page struct {
+	Items []struct {
+		Call         string    `json:"call"`
+		CompletedAt  time.Time `json:"completedAt"`
+		Method       string    `json:"method"`
+		Path         string    `json:"path"`
+		Status       int       `json:"status"`
+		Billable     bool      `json:"billable"`
+		Reason       string    `json:"reason"`
+		Subscription struct {
+			ID   string `json:"id"`
+			Name string `json:"name"`
+		} `json:"subscription"`
+	} `json:"items"`
+	Next string `json:"next"`
+}
+
+// list returns the ids of all calls that a query lists, in its order.
+func (f *fixture) list(t testing.TB, query string, limit int) []string {
+	t.Helper()
+	var ids []string
+	for cursor := ""; ; {
+		var p page
+		f.client.Must("GET", fmt.Sprintf("/analytics/v1/calls?%s&limit=%d&cursor=%s", query, limit, url.QueryEscape(cursor)), nil, &p)
+		require.LessOrEqual(t, len(p.Items), limit)
+		for _, c := range p.Items {
+			ids = append(ids, c.Call)
+		}
+		if cursor = p.Next; cursor == "" {
+			return ids
+		}
+	}
+}
+
+// TestCallsAreListed lists with every filter.
+func TestCallsAreListed(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.subscribe(tenant, "s1", "weather")
+	header, value := f.subscribe(tenant, "s2", "maps")
+	f.gateway("gw1").send(t,
+		call("s1", noon), // 1
+		call("s1", noon.Add(1), func(c *callsv1.CallRecord) { c.Quantities = []*callsv1.Quantity{{Meter: "rows", Value: "3"}} }), // 2
+		call("s1", noon.Add(2), rejected), // 3
+		call("s2", noon.Add(3), func(c *callsv1.CallRecord) { c.Status, c.Account, c.Api = 404, "a2", "api2" }), // 4
+		call("s2", noon.Add(4), func(c *callsv1.CallRecord) { c.Application = "p2" }),                           // 5
+		call("s1", noon.Add(-25*time.Hour)),                                   // 6
+		call("s3", noon, func(c *callsv1.CallRecord) { c.Tenant = stranger }), // 7
+	)
+	f.client.Must("GET", "/analytics/v1/calls", nil, nil, header, value)
+	tests := map[string]struct {
+		query string
+		want  []string
+	}{
+		"the last day":       {"", []string{"5", "4", "3", "2", "1"}},
+		"subscription":       {"subscription=weather", []string{"3", "2", "1"}},
+		"by id":              {"subscription=s2", []string{"5", "4"}},
+		"billable":           {"billable=true&subscription=weather", []string{"2", "1"}},
+		"not billable":       {"billable=false", []string{"3"}},
+		"reason":             {"reason=gateway_rejected", []string{"3"}},
+		"status":             {"status=404", []string{"4"}},
+		"class":              {"status=4xx", []string{"4", "3"}},
+		"account":            {"account=a2", nil},
+		"meter":              {"meter=rows", []string{"2"}},
+		"the meter calls":    {"meter=calls&billable=true&subscription=s1", []string{"2", "1"}},
+		"from a nanosecond":  {"from=" + noon.Add(2).Format(time.RFC3339Nano), []string{"5", "4", "3"}},
+		"up to a nanosecond": {"from=2026-03-10T12:00:00Z&to=" + noon.Add(2).Format(time.RFC3339Nano), []string{"2", "1"}},
+		"an earlier day":     {"from=2026-03-09T00:00:00Z&to=2026-03-10T00:00:00Z", []string{"6"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if test.want == nil {
+				answer := f.client.Do("GET", "/analytics/v1/calls?"+test.query, nil)
+				require.Equal(t, 404, answer.Status, answer.Body)
+				return
+			}
+			var want []string
+			for _, seq := range test.want {
+				want = append(want, "gw1.1."+seq)
+			}
+			require.Equal(t, want, f.list(t, test.query, 200))
+			require.Equal(t, want, f.list(t, test.query, 2), "in pages of two")
+		})
+	}
+	var p page
+	f.client.Must("GET", "/analytics/v1/calls?status=429", nil, &p)
+	require.Equal(t, "GET", p.Items[0].Method)
+	require.Equal(t, "/current/Berlin", p.Items[0].Path)
+	require.Equal(t, "gateway_rejected", p.Items[0].Reason)
+	require.Equal(t, "weather", p.Items[0].Subscription.Name)
+	require.Equal(t, noon.Add(2), p.Items[0].CompletedAt)
+}
+
+// TestPagesWithinOneInstant: calls that completed in the same nanosecond are listed once each.
+func TestPagesWithinOneInstant(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	const n = 23
+	for _, name := range []string{"gw1", "gw2"} {
+		var same []*callsv1.CallRecord
+		for range n {
+			same = append(same, call("s1", noon))
+		}
+		f.gateway(name).send(t, same...)
+	}
+	ids := f.list(t, "", 5)
+	seen := map[string]bool{}
+	for _, id := range ids {
+		require.False(t, seen[id], id)
+		seen[id] = true
+	}
+	require.Len(t, seen, 2*n)
+}
+
+// TestACallIsFound by the id that its client received.
+func TestACallIsFound(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.gateway("gw1").send(t, call("s1", noon), call("s1", noon, rejected))
+	var got struct {
+		Call       string
+		Status     int
+		Reason     string
+		Quantities []struct{ Meter, Value string }
+	}
+	f.client.Must("GET", "/analytics/v1/calls/gw1.1.2", nil, &got)
+	require.Equal(t, "gw1.1.2", got.Call)
+	require.Equal(t, "gateway_rejected", got.Reason)
+	require.Equal(t, "calls", got.Quantities[0].Meter)
+	require.Equal(t, "1", got.Quantities[0].Value)
+	for id, want := range map[string]string{"gw1.1.3": "call-not-found", "gw1": "is not a call id"} {
+		answer := f.client.Do("GET", "/analytics/v1/calls/"+id, nil)
+		require.GreaterOrEqual(t, answer.Status, 400)
+		require.Contains(t, answer.Body, want)
+	}
+}
+
+// TestWrongQueriesAreExplained.
+func TestWrongQueriesAreExplained(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	for query, want := range map[string]string{
+		"status=40":                 "want a code such as 404 or a class such as 4xx",
+		"status=9xx":                "want a code such as 404 or a class such as 4xx",
+		"billable=perhaps":          "is not true or false",
+		"from=monday":               "is not a time",
+		"cursor=here":               "is not the next of a page before",
+		"from=2026-03-11T00:00:00Z": "is not after from",
+		"subscription=none":         "There is no subscription none.",
+	} {
+		answer := f.client.Do("GET", "/analytics/v1/calls?"+query, nil)
+		require.GreaterOrEqual(t, answer.Status, 400, query)
+		require.Less(t, answer.Status, 500, query)
+		require.Contains(t, answer.Body, want, query)
+	}
+}
+
+// TestTenantsAreIsolated attacks with a stranger's token, and with values that would end a string in SQL.
+func TestTenantsAreIsolated(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	header, value := f.subscribe(tenant, "s-of-acme", "weather-of-acme")
+	f.gateway("gw1").send(t, call("s-of-acme", noon, func(c *callsv1.CallRecord) { c.Account, c.Path = "account-of-acme", "/path-of-acme" }), call("", noon))
+	f.client.Must("GET", "/analytics/v1/calls?subscription=weather-of-acme", nil, nil, header, value)
+	signed := f.TokenFor(principal.Principal{Tenant: stranger, Subject: "member:x", Scopes: []string{"analytics.read", "analytics.write"}})
+	secrets := []string{"gw1.1.1", "gw1.1.2", "path-of-acme"}
+	const span = "from=2026-03-10T00:00:00Z&to=2026-03-11T00:00:00Z"
+	hostile := []string{"", "s-of-acme", "weather-of-acme", "' OR 1=1 --", "{tenant:String}", "s-of-acme') OR (1"}
+	tried := 0
+	for _, subscription := range hostile {
+		query := "?" + span
+		if subscription != "" {
+			query += "&subscription=" + url.QueryEscape(subscription)
+		}
+		tried += f.Attack(f.service.API(), signed, map[string][]string{"call": {"gw1.1.1", "gw1.1.2"}}, nil,
+			map[string]string{"ListCalls": query, "GetReconciliation": query}, map[string]bool{"ListCalls": true, "GetReconciliation": true}, secrets)
+	}
+	require.Equal(t, 4*len(hostile), tried)
+	other := f.Client(signed)
+	for _, filter := range []string{"reason", "meter", "status", "account", "application", "api", "cursor"} {
+		for _, text := range []string{"' OR 1=1 --", "account-of-acme", `\' OR tenant != \'`} {
+			answer := other.Do("GET", "/analytics/v1/calls?"+span+"&"+filter+"="+url.QueryEscape(text), nil)
+			require.Less(t, answer.Status, 500, answer.Body)
+			require.NotContains(t, answer.Body, "gw1.1.", filter)
+		}
+	}
+	var report struct{ Answered, Stored, Landed, Metered uint64 }
+	other.Must("GET", "/analytics/v1/reconciliation?"+span, nil, &report)
+	require.Zero(t, report)
+	require.Equal(t, 403, f.Client(f.Token(tenant, "billing.read")).Do("GET", "/analytics/v1/calls", nil).Status, "without the scope")
+}
