@@ -45,7 +45,7 @@ func TestTheReadmeTourWorks(t *testing.T) {
 	require.Contains(t, got, "request-invalid", "the refused call says why")
 	require.Contains(t, got, "/weather/v1/current/Berlin")
 	require.Contains(t, got, "Subscription acme-weather created")
-	require.Contains(t, got, "200\n200\n200\n200\n200\n429\n", "exactly the quota succeeds")
+	require.Contains(t, got, "200\n200\n200\n200\n429\n", "exactly the quota succeeds")
 	require.Contains(t, got, "INV-")
 	require.Contains(t, got, "agree: true")
 	require.Contains(t, got, `"total": "182.00"`)

@@ -66,12 +66,12 @@ func (r *Relay) Audit(ctx context.Context) (Audit, error) {
 }
 
 func compare(ctx context.Context, stream jetstream.Stream, e *Event) (difference string, err error) {
-	message, err := stream.GetMsg(ctx, e.Position)
+	message, err := message(ctx, stream, e.Position)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return "missing in the replica", nil
 	case err != nil:
-		return "", fmt.Errorf("read message %d: %w", e.Position, err)
+		return "", err
 	case message.Subject != e.subject():
 		return fmt.Sprintf("has the subject %s instead of %s", message.Subject, e.subject()), nil
 	case message.Header.Get(StreamIDHeader) != e.StreamID:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
@@ -249,6 +250,37 @@ func TestFollowerOutlivesTheBroker(t *testing.T) {
 			requireEffects(t, db, 200)
 		})
 	}
+}
+
+// TestFollowerMissesMessages makes the client drop the last message: it is not lost, although no other one comes after it.
+func TestFollowerMissesMessages(t *testing.T) {
+	t.Parallel()
+	s := newSource(t, 1)
+	slow := make(chan struct{}, 100)
+	js := s.nats.JetStream(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrSlowConsumer) {
+			slow <- struct{}{}
+		}
+	}))
+	db := followerDB(t)
+	follower := s.follower(t, db, func(c *eventlog.FollowerConfig) {
+		c.JS, c.BatchSize = js, 1 // a buffer of two messages, which the server's heartbeats fill
+		c.Handle = func(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
+			if e.Position == 1 {
+				select {
+				case <-slow:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				fill(t, s.log, "dropped", 1)
+				awaitReplica(t, s.log, s.relay, s.js)
+			}
+			return note(ctx, tx, e)
+		}
+	})
+	start(t, follower.Run)
+	waitFor(t, follower, 2)
+	requireEffects(t, db, 2)
 }
 
 func TestFollowerBeforeItsLog(t *testing.T) {

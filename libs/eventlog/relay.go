@@ -52,7 +52,7 @@ type Relay struct {
 	config RelayConfig
 
 	published atomic.Uint64
-	rebuilt   atomic.Uint64
+	replaced  atomic.Uint64
 	mu        sync.Mutex
 	err       error
 }

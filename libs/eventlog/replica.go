@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -54,11 +55,25 @@ func replicaEpoch(info *jetstream.StreamInfo) (uint32, error) {
 	return uint32(epoch), nil
 }
 
+// readTimeout bounds the reading of one message, of which the largest ones take a while.
+const readTimeout = time.Minute
+
+// message reads one message of the replica, from the stream's leader.
+func message(ctx context.Context, stream jetstream.Stream, position uint64) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	m, err := stream.GetMsg(ctx, position)
+	if err != nil {
+		return nil, fmt.Errorf("read message %d: %w", position, err)
+	}
+	return m, nil
+}
+
 // replicated reads one event of the replica.
 func replicated(ctx context.Context, stream jetstream.Stream, position uint64) (Event, []byte, error) {
-	message, err := stream.GetMsg(ctx, position)
+	message, err := message(ctx, stream, position)
 	if err != nil {
-		return Event{}, nil, fmt.Errorf("read message %d: %w", position, err)
+		return Event{}, nil, err
 	}
 	e, err := unmarshal(message.Data)
 	if err != nil {

@@ -25,6 +25,8 @@ const (
 	heartbeat = time.Second
 	// consumerLife is when the server forgets a consumer that nobody reads.
 	consumerLife = 30 * time.Second
+	// idleCheck is how long nothing comes until a follower asks whether there is something.
+	idleCheck = 5 * time.Second
 	// nextWait bounds the wait for a message that the server has said to be on its way.
 	nextWait = 100 * time.Millisecond
 )
@@ -80,7 +82,12 @@ func (f *Follower) session(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read the replica of log %s: %w", f.config.Follow, err)
 		}
-		if err := f.apply(ctx, batch); err != nil {
+		if len(batch) == 0 {
+			err = f.missed(ctx, stream)
+		} else {
+			err = f.apply(ctx, batch)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -130,20 +137,33 @@ func (f *Follower) verify(ctx context.Context, at offset) error {
 	return nil
 }
 
-// next waits for an event and returns it with those that are on their way.
+// missed says whether there are events that did not come: the client drops messages, the last ones too, when a slow
+// transaction lets its buffer fill up.
+func (f *Follower) missed(ctx context.Context, stream jetstream.Stream) error {
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the replica of log %s: %w", f.config.Follow, err)
+	}
+	if last := info.State.LastSeq; last > f.Position() {
+		return fmt.Errorf("the replica of log %s ends at position %d, but nothing comes after %d: reading again",
+			f.config.Follow, last, f.Position())
+	}
+	return nil
+}
+
+// next waits for an event and returns it with those that are on their way; none when nothing comes for a while.
 func (f *Follower) next(ctx context.Context, messages jetstream.MessagesContext) ([]received, error) {
 	var batch []received
 	for size := 0; len(batch) < f.config.BatchSize && size < batchBytes; {
-		option := jetstream.NextContext(ctx)
+		wait := idleCheck
 		if len(batch) > 0 {
-			option = jetstream.NextMaxWait(nextWait)
+			wait = nextWait
 		}
-		message, err := messages.Next(option)
-		if err != nil && len(batch) > 0 {
-			// The next call meets the same error, unless it has passed.
-			return batch, nil
+		message, err := f.nextMessage(ctx, messages, wait)
+		if message == nil && len(batch) > 0 {
+			return batch, nil //nolint:nilerr // the next call meets the same error, unless it has passed
 		}
-		if err != nil {
+		if message == nil {
 			return nil, err
 		}
 		r, err := receive(message)
@@ -156,6 +176,17 @@ func (f *Follower) next(ctx context.Context, messages jetstream.MessagesContext)
 		}
 	}
 	return batch, nil
+}
+
+// nextMessage waits for a message; nil when none comes in time.
+func (f *Follower) nextMessage(ctx context.Context, messages jetstream.MessagesContext, wait time.Duration) (jetstream.Msg, error) {
+	short, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	message, err := messages.Next(jetstream.NextContext(short))
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return nil, nil
+	}
+	return message, err
 }
 
 // received is an event as it came.

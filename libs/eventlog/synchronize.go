@@ -106,7 +106,7 @@ func (r *Relay) replace(ctx context.Context, log extent, reason string) (replica
 	if err := r.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return replicaEnd{}, fmt.Errorf("delete stream %s: %w", name, err)
 	}
-	r.rebuilt.Add(1)
+	r.replaced.Add(1)
 	return r.create(ctx, log)
 }
 

@@ -11,12 +11,19 @@ import (
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/principal"
 	callsv1 "github.com/tollgate/tollgate/proto/calls/v1"
+	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
+	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 )
 
 // after waits until analytics has followed a log up to a position.
 func (f *fixture) after(t testing.TB, log string, position uint64) {
 	t.Helper()
 	f.client.Must("GET", "/analytics/v1/calls", nil, nil, operation.HeaderAfter, fmt.Sprintf("%s=%d", log, position))
+}
+
+type named struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
 }
 
 type page struct {
@@ -28,10 +35,10 @@ type page struct {
 		Status       int       `json:"status"`
 		Billable     bool      `json:"billable"`
 		Reason       string    `json:"reason"`
-		Subscription struct {
-			ID   string `json:"id"`
-			Name string `json:"name"`
-		} `json:"subscription"`
+		Subscription named     `json:"subscription"`
+		Account      named     `json:"account"`
+		Application  named     `json:"application"`
+		API          named     `json:"api"`
 	} `json:"items"`
 	Next string `json:"next"`
 }
@@ -57,6 +64,9 @@ func (f *fixture) list(t testing.TB, query string, limit int) []string {
 func TestCallsAreListed(t *testing.T) {
 	t.Parallel()
 	f := start(t)
+	f.after(t, "identity", f.Emit("identity", tenant, "account", "a1", 0, &identityv1.AccountCreated{Account: "a1", Name: "globex"}))
+	f.after(t, "identity", f.Emit("identity", tenant, "application", "p1", 0, &identityv1.ApplicationCreated{Application: "p1", Name: "globex-app"}))
+	f.after(t, "catalog", f.Emit("catalog", tenant, "api", "api1", 0, &catalogv1.APICreated{Api: "api1", Name: "weather-api"}))
 	f.subscribe(tenant, "s1", "weather")
 	header, value := f.subscribe(tenant, "s2", "maps")
 	f.gateway("gw1").send(t,
@@ -81,7 +91,8 @@ func TestCallsAreListed(t *testing.T) {
 		"reason":             {"reason=gateway_rejected", []string{"3"}},
 		"status":             {"status=404", []string{"4"}},
 		"class":              {"status=4xx", []string{"4", "3"}},
-		"account":            {"account=a2", nil},
+		"an unknown account": {"account=a2", nil},
+		"several":            {"account=globex&application=globex-app&api=weather-api&status=2xx", []string{"2", "1"}},
 		"meter":              {"meter=rows", []string{"2"}},
 		"the meter calls":    {"meter=calls&billable=true&subscription=s1", []string{"2", "1"}},
 		"from a nanosecond":  {"from=" + noon.Add(2).Format(time.RFC3339Nano), []string{"5", "4", "3"}},
@@ -108,7 +119,10 @@ func TestCallsAreListed(t *testing.T) {
 	require.Equal(t, "GET", p.Items[0].Method)
 	require.Equal(t, "/current/Berlin", p.Items[0].Path)
 	require.Equal(t, "gateway_rejected", p.Items[0].Reason)
-	require.Equal(t, "weather", p.Items[0].Subscription.Name)
+	require.Equal(t, named{"s1", "weather"}, p.Items[0].Subscription)
+	require.Equal(t, named{"a1", "globex"}, p.Items[0].Account)
+	require.Equal(t, named{"p1", "globex-app"}, p.Items[0].Application)
+	require.Equal(t, named{"api1", "weather-api"}, p.Items[0].API)
 	require.Equal(t, noon.Add(2), p.Items[0].CompletedAt)
 }
 
@@ -156,7 +170,7 @@ func TestACallIsFound(t *testing.T) {
 	}
 }
 
-// TestWrongQueriesAreExplained.
+// TestWrongQueriesAreExplained: the answer says which part is wrong and what would be right.
 func TestWrongQueriesAreExplained(t *testing.T) {
 	t.Parallel()
 	f := start(t)
@@ -209,4 +223,5 @@ func TestTenantsAreIsolated(t *testing.T) {
 	other.Must("GET", "/analytics/v1/reconciliation?"+span, nil, &report)
 	require.Zero(t, report)
 	require.Equal(t, 403, f.Client(f.Token(tenant, "billing.read")).Do("GET", "/analytics/v1/calls", nil).Status, "without the scope")
+	require.Equal(t, 401, f.Client("").Do("GET", "/analytics/v1/calls", nil).Status, "without a token")
 }

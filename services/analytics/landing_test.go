@@ -3,6 +3,7 @@ package analytics_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"time"
 
@@ -158,6 +159,41 @@ func TestAStreamMadeAnewIsReadFromItsFirstMessage(t *testing.T) {
 	})
 	require.Equal(t, uint64(2), at.sequence)
 	f.requireEachOnce(t, 5)
+}
+
+// TestEnginesThatGoAway kills the ClickHouse engine and restarts NATS while calls are landed.
+func TestEnginesThatGoAway(t *testing.T) {
+	t.Parallel()
+	server := testkit.ClickHouseServer(t)
+	clickHouseURL, err := server.CreateDatabase(t.Context(), "analytics")
+	require.NoError(t, err)
+	f := startOn(t, clickHouseURL)
+	g := f.gateway("gw1")
+	var last place
+	n := 0
+	for round := range 6 {
+		for range 5 {
+			b := g.batch(calls("s1", noon.Add(time.Duration(n)*time.Millisecond), 200)...)
+			n += 200
+			f.publish(t, b)
+			last = f.publish(t, b)
+		}
+		switch round {
+		case 1, 3:
+			require.NoError(t, syscall.Kill(server.Pid(), syscall.SIGKILL))
+		case 2:
+			f.NATS.Restart()
+			require.NoError(t, f.Bus.Await(t.Context()))
+		}
+	}
+	f.await(t, last)
+	f.requireEachOnce(t, n)
+	require.True(t, f.prove(t, tenant, "s1", noon, noon.Add(time.Hour)).GetAgree())
+
+	require.NoError(t, server.Stop(t.Context()))
+	answer := f.client.Do("GET", "/analytics/v1/calls", nil)
+	require.Equal(t, 503, answer.Status, answer.Body)
+	require.Contains(t, answer.Body, "clickhouse-unavailable")
 }
 
 // BenchmarkLanding measures how many calls a second one partition lands.

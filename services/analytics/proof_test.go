@@ -7,9 +7,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/callset"
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/principal"
+	"github.com/tollgate/tollgate/libs/problem"
 	analyticsv1 "github.com/tollgate/tollgate/proto/analytics/v1"
 	callsv1 "github.com/tollgate/tollgate/proto/calls/v1"
 	meteringv1 "github.com/tollgate/tollgate/proto/metering/v1"
@@ -156,6 +158,22 @@ func TestAWaivedGatewayIsNotMissed(t *testing.T) {
 	position := f.Emit("metering", principal.AllTenants, "gateway", "gw1", 0, &meteringv1.GatewayWaived{Gateway: "gw1", Until: noon.Add(time.Hour).UnixNano()})
 	f.after(t, "metering", position)
 	require.True(t, f.prove(t, tenant, "", noon, noon.Add(time.Hour)).GetAgree())
+}
+
+// TestLostMessagesAreTold: what the stream no longer holds is counted in full hours only.
+func TestLostMessagesAreTold(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.gateway("gw1").send(t, calls("s1", noon, 4)...)
+	stream, err := f.Bus.JS.Stream(t.Context(), bus.CallsStream)
+	require.NoError(t, err)
+	require.NoError(t, stream.Purge(t.Context()))
+	require.True(t, f.prove(t, tenant, "s1", noon, noon.Add(time.Hour)).GetAgree())
+	err = operation.Call(t.Context(), f.Bus, "analytics.Proof", &analyticsv1.ProofRequest{
+		Tenant: tenant, Subscription: "s1", Start: noon.UnixNano(), End: noon.Add(2 * time.Second).UnixNano(),
+	}, &analyticsv1.ProofReply{})
+	require.Equal(t, problem.Conflict, problem.KindOf(err))
+	require.ErrorContains(t, err, "Ask for full hours")
 }
 
 // TestReconciliationReport reads the report as an operator does.

@@ -56,9 +56,15 @@ type fixture struct {
 // start runs analytics, and a ledger that answers for metering, on a clock that stands an hour after noon.
 func start(t testing.TB) *fixture {
 	t.Helper()
+	return startOn(t, testkit.ClickHouse(t))
+}
+
+// startOn is start with a ClickHouse database.
+func startOn(t testing.TB, clickHouseURL string) *fixture {
+	t.Helper()
 	env := servicetest.New(t)
 	f := &fixture{
-		Env: env, config: analytics.Config{Service: env.Config("analytics"), ClickHouseURL: testkit.ClickHouse(t)},
+		Env: env, config: analytics.Config{Service: env.Config("analytics"), ClickHouseURL: clickHouseURL},
 		ledger: &ledger{calls: map[callset.ID]*callsv1.CallRecord{}, watermark: map[uint32]uint64{}},
 	}
 	f.ledger.serve(t, env)

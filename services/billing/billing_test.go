@@ -145,7 +145,7 @@ func TestAnUnprovenInvoiceIsHeld(t *testing.T) {
 	}
 	f.ledger.set(func(l *ledger) { l.unsealed["gw2"] = day("2026-01-31T23:59:59Z").UnixNano() })
 	held("not-sealed", "gw2 (until 2026-01-31T23:59:59Z)")
-	require.Zero(t, f.ledger.asked["analytics.Proof"])
+	require.Zero(t, f.ledger.times("analytics.Proof"))
 	f.ledger.set(func(l *ledger) { l.unsealed, l.gaps = map[string]int64{}, 2 })
 	held("open-gap", "2 gaps")
 	var lost call
@@ -274,12 +274,8 @@ func TestTheScheduleBillsAndTriesAgain(t *testing.T) {
 	f.ledger.set(func(l *ledger) {
 		l.gaps, l.before = 0, func(string) error { return problem.NewUnavailable("down", "Down.") }
 	})
-	down := f.ledger.asked["metering.Usage"]
-	testkit.Await(t, 10*time.Second, func() bool {
-		f.ledger.mu.Lock()
-		defer f.ledger.mu.Unlock()
-		return f.ledger.asked["metering.Usage"] > down+2
-	})
+	down := f.ledger.times("metering.Usage")
+	testkit.Await(t, 10*time.Second, func() bool { return f.ledger.times("metering.Usage") > down+2 })
 	require.Len(t, f.invoices("&state=held"), 1, "nothing changes while a service is down")
 	f.ledger.set(func(l *ledger) { l.before = nil })
 	testkit.Await(t, 10*time.Second, func() bool { return len(f.invoices("&state=final")) == 1 })

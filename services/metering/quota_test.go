@@ -1,6 +1,7 @@
 package metering_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -57,6 +58,8 @@ func TestQuotaIsExactOverGateways(t *testing.T) {
 	f := start(t)
 	f.subscribe(t, "s1", hard(300, "month"))
 	f.run(t) // a second replica answers too
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
 	var spent atomic.Int64
 	var workers sync.WaitGroup
 	for i := range 3 {
@@ -65,9 +68,10 @@ func TestQuotaIsExactOverGateways(t *testing.T) {
 			workers.Go(func() {
 				for round := 0; ; round++ {
 					reply := &meteringv1.LeaseReply{}
-					err := operation.Call(t.Context(), f.Bus, "metering.Lease", &meteringv1.LeaseRequest{Gateway: g.name, Boot: g.boot, Asks: ask("s1", "month", int64(5+worker))}, reply)
+					err := operation.Call(ctx, f.Bus, "metering.Lease", &meteringv1.LeaseRequest{Gateway: g.name, Boot: g.boot, Asks: ask("s1", "month", int64(5+worker))}, reply)
 					if err != nil {
 						t.Error(err)
+						cancel() // what is lost with one worker, the others wait for in vain
 						return
 					}
 					grant := reply.GetGrants()[0]
@@ -89,8 +93,9 @@ func TestQuotaIsExactOverGateways(t *testing.T) {
 					spent.Add(use)
 					back := &meteringv1.LeaseRequest{Gateway: g.name, Boot: g.boot, Returns: []*meteringv1.LeaseReturn{{Lease: grant.GetLease(), Spent: use}}}
 					for range 2 { // a return may come again
-						if err := operation.Call(t.Context(), f.Bus, "metering.Lease", back, reply); err != nil {
+						if err := operation.Call(ctx, f.Bus, "metering.Lease", back, reply); err != nil {
 							t.Error(err)
+							cancel()
 							return
 						}
 					}

@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -277,4 +278,49 @@ func TestOnlyOneLandsAMessage(t *testing.T) {
 	_, err = stale.Land(t.Context(), messages)
 	require.ErrorIs(t, err, app.ErrSuperseded)
 	f.requireEachOnce(t)
+}
+
+// TestRefusedMessagesAreTriedAgain: an older build could not use a message, and was killed while it landed the others with it.
+func TestRefusedMessagesAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	for _, refused := range []int{0, 1, 2} {
+		t.Run(fmt.Sprintf("message %d", refused), func(t *testing.T) {
+			t.Parallel()
+			f := start(t)
+			partition := bus.Partition(gateway)
+			for range 3 {
+				first, end := f.answer(10)
+				f.ship(t, first, end)
+			}
+			older, err := f.app.Attach(t.Context(), partition, f.created)
+			require.NoError(t, err)
+			reader, err := callstream.Open(t.Context(), f.bus, partition, 0, f.created)
+			require.NoError(t, err)
+			defer reader.Close()
+			messages, err := reader.Take(t.Context(), callstream.Limits{Calls: 30, Bytes: 1 << 20, Idle: patience, Fill: patience})
+			require.NoError(t, err)
+			require.Len(t, messages, 3)
+			messages[refused].Batch, messages[refused].Refused = nil, errors.New("not known to this build")
+			f.warehouse.cut = func(context.Context, string, []clickhouse.Call) error { return errKilled }
+			_, err = older.Land(t.Context(), messages)
+			require.ErrorIs(t, err, errKilled)
+
+			newer, err := f.app.Attach(t.Context(), partition, f.created)
+			require.NoError(t, err)
+			f.warehouse.cut = func(ctx context.Context, token string, calls []clickhouse.Call) error {
+				return errors.Join(f.warehouse.Table.Insert(ctx, token, calls), errKilled)
+			}
+			_, err = newer.RetryRefused(t.Context())
+			require.ErrorIs(t, err, errKilled)
+			newer, err = f.app.Attach(t.Context(), partition, f.created)
+			require.NoError(t, err)
+			_, err = newer.RetryRefused(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, uint64(3), newer.Sequence())
+			f.requireEachOnce(t)
+			again, err := newer.RetryRefused(t.Context())
+			require.NoError(t, err)
+			require.Zero(t, again)
+		})
+	}
 }

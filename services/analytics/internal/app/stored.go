@@ -3,15 +3,18 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/callset"
 	"github.com/tollgate/tollgate/libs/callstream"
 	"github.com/tollgate/tollgate/libs/principal"
+	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/libs/received"
 	"github.com/tollgate/tollgate/services/analytics/internal/clickhouse"
 	"github.com/tollgate/tollgate/services/analytics/internal/store"
@@ -108,7 +111,7 @@ func (a *Analytics) recount(ctx context.Context, s scope, p store.Partition, acr
 	first, last := across[0].FirstSequence, across[0].LastSequence
 	for _, x := range across {
 		if x.Generation != p.Generation || p.StreamCreated == nil {
-			return tally{}, fmt.Errorf("count stored calls: they are of an earlier stream: %w", callstream.ErrLost)
+			return tally{}, recountError(fmt.Errorf("they are of an earlier stream: %w", callstream.ErrLost))
 		}
 		wanted[storedKey{x.Tenant, x.Subscription, x.Hour}] = true
 		first, last = min(first, x.FirstSequence), max(last, x.LastSequence)
@@ -134,5 +137,17 @@ func (a *Analytics) recount(ctx context.Context, s scope, p store.Partition, acr
 		}
 		return nil
 	})
-	return sum, err
+	return sum, recountError(err)
+}
+
+// recountError tells a caller why calls cannot be counted again.
+func recountError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, callstream.ErrLost):
+		return problem.NewConflict("messages-lost", "The span divides an hour of calls whose messages the stream %s no longer holds, so that they cannot be counted on either side. Ask for full hours (UTC).",
+			bus.CallsStream).Wrap(err)
+	}
+	return problem.NewUnavailable("stream-unavailable", "The stream %s cannot be read. Try again later.", bus.CallsStream).Wrap(err)
 }

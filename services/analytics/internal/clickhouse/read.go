@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -48,6 +49,9 @@ func (t *Table) read(ctx context.Context, dest any, tenant, columns string, cond
 	if err := t.conn.Select(ctx, dest, query, values...); err != nil {
 		if ctx.Err() != nil {
 			return problem.NewTimeout("query-timeout", "The query took longer than %s. Ask for a shorter time.", queryTimeout).Wrap(err)
+		}
+		if exception := (*driver.Exception)(nil); !errors.As(err, &exception) { // it has not answered
+			return problem.NewUnavailable("clickhouse-unavailable", "ClickHouse does not answer. Try again later.").Wrap(err)
 		}
 		return fmt.Errorf("read calls: %w", err)
 	}

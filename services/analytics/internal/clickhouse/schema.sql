@@ -57,4 +57,5 @@ CREATE TABLE IF NOT EXISTS calls
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(completed_at)
 ORDER BY (tenant, api, toStartOfHour(completed_at), subscription, completed_at)
-SETTINGS non_replicated_deduplication_window = 1000
+-- A call is taken off the landing's hands once its insert is acknowledged: it must then survive a loss of power.
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1

@@ -156,6 +156,17 @@ func Refused(ctx context.Context, tx pgx.Tx, p Partition) ([]int64, error) {
 	return all, wrap("read refused messages", err)
 }
 
+// RefusedWithin returns the sequences of the messages of a landing that could not be used.
+func RefusedWithin(ctx context.Context, tx pgx.Tx, l Landing) ([]int64, error) {
+	rows, err := tx.Query(ctx, `SELECT sequence FROM refused_messages WHERE partition = $1 AND generation = $2 AND sequence BETWEEN $3 AND $4`,
+		l.Partition, l.Generation, l.FirstSequence, l.LastSequence)
+	if err != nil {
+		return nil, wrap("read refused messages", err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	return all, wrap("read refused messages", err)
+}
+
 // DeleteRefused forgets a message that was used after all.
 func DeleteRefused(ctx context.Context, tx pgx.Tx, p Partition, sequence uint64) error {
 	return exec(ctx, tx, "forget refused message", `DELETE FROM refused_messages WHERE partition = $1 AND generation = $2 AND sequence = $3`,

@@ -196,3 +196,18 @@ func TestRun(t *testing.T) {
 	require.Len(t, done, 1)
 	require.Empty(t, r.Evolve(done[0]).Finish(1, 0))
 }
+
+func FuzzParseMonth(f *testing.F) {
+	for _, seed := range []string{"2026-11", "0001-01", "9999-12", "2026-1", "2026-00", "-2026-01", " 2026-01"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		month, err := domain.ParseMonth(text)
+		if err != nil {
+			require.Equal(t, problem.Invalid, problem.KindOf(err))
+			return
+		}
+		require.Equal(t, text, month.Start.Format("2006-01"))
+		require.Equal(t, month.Start.AddDate(0, 1, 0), month.End)
+	})
+}

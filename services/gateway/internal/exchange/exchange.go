@@ -98,8 +98,9 @@ type Exchange struct {
 	// Unrecorded: the journal did not admit the call.
 	Unrecorded bool
 
-	Call   callrecord.Call
-	Answer upstream.Answer
+	Call     callrecord.Call
+	Upstream upstream.Call
+	Answer   upstream.Answer
 	// Streaming: the answer's body is still to be read from Answer.
 	Streaming bool
 	// Opened is the place of the first record of a call that streams.

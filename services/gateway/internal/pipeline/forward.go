@@ -21,11 +21,11 @@ func (p *Pipeline) forward(x *exchange.Exchange) bool {
 	if x.API.StripPrefix {
 		path = route.Skip(path, x.API.PrefixSegments)
 	}
-	call := upstream.Call{
+	x.Upstream = upstream.Call{
 		Method: x.Method, Path: path, Query: x.Query, Peer: x.Peer, Host: x.RawHost, Scheme: x.Scheme,
 		Forwarded: x.Forwarded, ForwardedFor: x.ForwardedFor, HideKey: x.HideKey, Timeout: x.API.Timeout,
 	}
-	err := p.attempts(x, &call)
+	err := p.attempts(x, &x.Upstream)
 	if err == nil {
 		return true
 	}
@@ -63,8 +63,7 @@ func (p *Pipeline) attempts(x *exchange.Exchange, call *upstream.Call) error {
 	for attempt := 1; ; attempt++ {
 		begun := time.Now()
 		x.Call.Attempts, x.Call.Target = uint32(attempt), target.URL()
-		var err error
-		x.Answer, err = target.Do(call, x.Request, x.Response)
+		err := target.Do(call, x.Request, x.Response, &x.Answer)
 		now := time.Now()
 		x.UpstreamNanos += int64(now.Sub(begun))
 		again := attempt < a.Attempts && replayable && now.Before(deadline)

@@ -105,21 +105,22 @@ type Answer struct {
 //
 // It is sent once; twice only when a kept connection turns out to be closed by the target, and nothing was sent or the method is
 // idempotent (RFC 9110, section 9.2.2).
-func (t *Target) Do(c *Call, req Request, resp Response) (Answer, error) {
+func (t *Target) Do(c *Call, req Request, resp Response, answer *Answer) error {
 	deadline := time.Now().Add(c.Timeout)
+	*answer = Answer{}
 	conn, err := t.get(deadline)
 	if err != nil {
-		return Answer{}, err
+		return err
 	}
-	a, err := t.attempt(conn, deadline, c, req, resp)
+	err = t.attempt(conn, deadline, c, req, resp, answer)
 	if err == nil || !conn.reused || !t.again(conn, c, req, err) {
-		return a, err
+		return err
 	}
 	resp.Reset()
 	if conn, err = t.dial(deadline); err != nil {
-		return Answer{}, err
+		return err
 	}
-	return t.attempt(conn, deadline, c, req, resp)
+	return t.attempt(conn, deadline, c, req, resp, answer)
 }
 
 // again says whether the failure is that of a connection closed while it was unused.
@@ -142,31 +143,34 @@ func Idempotent(method string) bool {
 	}
 }
 
-func (t *Target) attempt(conn *conn, deadline time.Time, c *Call, req Request, resp Response) (Answer, error) {
+func (t *Target) attempt(conn *conn, deadline time.Time, c *Call, req Request, resp Response, a *Answer) error {
 	conn.sent, conn.got = 0, 0
 	_ = conn.SetDeadline(deadline)
-	a := Answer{target: t, conn: conn, req: req, wait: c.Timeout}
-	sendErr := t.send(conn, c, req, &a)
+	*a = Answer{target: t, conn: conn, req: req, wait: c.Timeout}
+	sendErr := t.send(conn, c, req, a)
 	if sendErr != nil && conn.sent == 0 {
 		_ = conn.Close()
+		*a = Answer{}
 		kind := Unsent
 		if isTimeout(sendErr) {
 			kind = Timeout
 		}
-		return Answer{}, &Error{Kind: kind, Err: sendErr}
+		return &Error{Kind: kind, Err: sendErr}
 	}
 	// Even after a failed send: a target may answer early, with 413 say, and close.
 	var err error
 	a.Body, a.keep, err = resp.Receive(conn.reader, c.Method)
 	if err != nil {
 		_ = conn.Close()
-		return Answer{}, a.failure(err, sendErr)
+		err = a.failure(err, sendErr)
+		*a = Answer{}
+		return err
 	}
 	a.keep = a.keep && sendErr == nil
 	if a.Body == nil && a.upload == nil {
 		a.End(true)
 	}
-	return a, nil
+	return nil
 }
 
 // failure waits for the upload to stop and says what went wrong.

@@ -26,14 +26,13 @@ CREATE TABLE landings (
     generation      integer     NOT NULL,
     first_sequence  bigint      NOT NULL,
     last_sequence   bigint      NOT NULL,
-    token           text        NOT NULL UNIQUE,
+    token           text        PRIMARY KEY,
     dropped         jsonb       NOT NULL, -- [{gateway, boot, first, last}] of the messages, that had been received before
     calls           bigint      NOT NULL,
     first_completed bigint      NOT NULL,
     last_completed  bigint      NOT NULL,
     begun_at        timestamptz NOT NULL,
-    done_at         timestamptz,
-    PRIMARY KEY (partition, generation, first_sequence)
+    done_at         timestamptz
 );
 CREATE UNIQUE INDEX landings_pending ON landings (partition) WHERE done_at IS NULL;
 CREATE INDEX landings_done ON landings (done_at);
