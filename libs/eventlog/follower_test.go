@@ -264,7 +264,7 @@ func TestFollowerMissesMessages(t *testing.T) {
 	}))
 	db := followerDB(t)
 	follower := s.follower(t, db, func(c *eventlog.FollowerConfig) {
-		c.JS, c.BatchSize = js, 1 // a buffer of two messages, which the server's heartbeats fill
+		c.JS, c.BatchSize = js, 2 // a buffer of four messages, which the server's heartbeats fill
 		c.Handle = func(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 			if e.Position == 1 {
 				select {

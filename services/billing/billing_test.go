@@ -216,7 +216,8 @@ func TestRunsAreChecked(t *testing.T) {
 	f := startBilling(t)
 	for body, want := range map[string]string{
 		`{"period":"November"}`:                       `2026-11`,
-		`{"period":"2999-01"}`:                        `has not begun`,
+		`{"period":"2200-01"}`:                        `has not begun`,
+		`{"period":"2999-01"}`:                        `2026-11`,
 		`{"period":"2026-01","subscription":"ghost"}`: `There is no subscription`,
 		`{"month":"2026-01"}`:                         `is not a field`,
 	} {
@@ -347,10 +348,11 @@ func TestPreviewAndReplayStoreNothing(t *testing.T) {
 	replay(`{"plan":"simple","at":"2026-02-20T00:00:00Z"}`)
 	require.Nil(t, preview.Billed)
 	for body, want := range map[string]string{
-		`{}`:                              "name a plan",
-		`{"plan":"gone"}`:                 "there is no plan",
-		`{"plan":"pro","version":7}`:      "no version 7",
-		`{"plan":"pro","at":"yesterday"}`: "RFC 3339",
+		`{}`:                         "name a plan",
+		`{"plan":"gone"}`:            "there is no plan",
+		`{"plan":"pro","version":7}`: "no version 7",
+		`{"plan":"pro","at":"9999-01-01T00:00:00Z"}`: "from 1970",
+		`{"plan":"pro","at":"yesterday"}`:            "RFC 3339",
 		`{"plan":"pro","at":"2025-01-01T00:00:00Z"}`: "has no billing period",
 	} {
 		a := f.client.Do("POST", "/billing/v1/subscriptions/s/replay", body)

@@ -60,7 +60,7 @@ func BenchmarkPipeline(b *testing.B) {
 					}
 				}
 			})
-			testkit.Await(b, 30*time.Second, func() bool { return g.shipper.Unshipped() == 0 })
+			testkit.Await(b, time.Minute, func() bool { return g.shipper.Unshipped() == 0 })
 		})
 	}
 }

@@ -229,7 +229,7 @@ func TestANewKeyIsKnownAlthoughItWasAskedForBefore(t *testing.T) {
 	g := w.startStandard()
 	require.Equal(t, 401, g.do("GET", "/weather/v1/current/rome", nil, "X-API-Key", "new").status)
 	w.issue("new", w.credential())
-	testkit.Await(t, 10*time.Second, func() bool {
+	testkit.Await(t, time.Minute, func() bool {
 		return g.do("GET", "/weather/v1/current/rome", nil, "X-API-Key", "new").status == 200
 	})
 }
@@ -264,9 +264,9 @@ func TestNoCallFailsWhileTheConfigurationChanges(t *testing.T) {
 		e.PlanVersion = uint32(i)
 		w.entitle(e)
 		before := calls.Load()
-		testkit.Await(t, 10*time.Second, func() bool { return calls.Load() > before+10 || len(failures) > 0 })
+		testkit.Await(t, time.Minute, func() bool { return calls.Load() > before+10 || len(failures) > 0 })
 	}
-	testkit.Await(t, 10*time.Second, func() bool { return g.store.Snapshot().Revision == w.revision-1 })
+	testkit.Await(t, time.Minute, func() bool { return g.store.Snapshot().Revision == w.revision-1 })
 	stop.Store(true)
 	for range 8 {
 		<-done
@@ -290,7 +290,7 @@ func TestTheOlderVersionKeepsARouteThatTwoClaim(t *testing.T) {
 	rival := w.api()
 	rival.ApiVersion, rival.Tenant = "weather-v2", "t2"
 	w.publish(rival)
-	testkit.Await(t, 10*time.Second, func() bool {
+	testkit.Await(t, time.Minute, func() bool {
 		_, rejected := g.store.Report()
 		return strings.Contains(rejected["gw_apis/weather-v2"], "version weather-v1 has it")
 	})
@@ -303,7 +303,7 @@ func TestTheStatusIsReported(t *testing.T) {
 	g := w.startStandard()
 	kv, err := w.bus.Bucket(t.Context(), bus.GatewaysBucket)
 	require.NoError(t, err)
-	testkit.Await(t, 10*time.Second, func() error {
+	testkit.Await(t, time.Minute, func() error {
 		entry, err := kv.Get(t.Context(), "gw1")
 		if err != nil {
 			return err
@@ -351,12 +351,12 @@ func TestTenThousandRoutes(t *testing.T) {
 		require.NoError(t, err)
 		last = d
 	}
-	testkit.Await(t, 30*time.Second, func() bool { return g.store.Snapshot().Revision == last.GetRevision() })
+	testkit.Await(t, time.Minute, func() bool { return g.store.Snapshot().Revision == last.GetRevision() })
 	require.Equal(t, 200, g.get("/api999/things8/7").status)
 	begun := time.Now()
 	next := w.api()
 	w.publish(next)
-	testkit.Await(t, 10*time.Second, func() bool { return g.store.Snapshot().Revision == next.GetRevision() })
+	testkit.Await(t, time.Minute, func() bool { return g.store.Snapshot().Revision == next.GetRevision() })
 	t.Logf("a change beside 11,000 routes serves after %v", time.Since(begun))
 }
 

@@ -134,7 +134,7 @@ func TestAKilledGatewayLosesNoAnsweredCall(t *testing.T) {
 		clients.Wait()
 	}
 	last := w.start(c.Config)
-	testkit.Await(t, 20*time.Second, func() bool { // every killed boot is shipped and closed
+	testkit.Await(t, time.Minute, func() bool { // every killed boot is shipped and closed
 		closed := 0
 		for _, b := range w.batches() {
 			if b.GetBootClosed() {
@@ -191,7 +191,7 @@ func TestAFullJournal(t *testing.T) {
 			g.await("/open/current/rome", 200)
 			w.nats.Shutdown() // nothing is shipped any more
 			var last reply
-			testkit.Await(t, 30*time.Second, func() bool {
+			testkit.Await(t, time.Minute, func() bool {
 				last = g.get("/weather/v1/current/rome")
 				return last.headers.Get("Tollgate-Call-Id") == ""
 			})
@@ -205,7 +205,7 @@ func TestAFullJournal(t *testing.T) {
 			_, metrics := adminGet(t, g, "/metrics")
 			require.NotContains(t, metrics, "tollgate_gateway_unrecorded_total 0\n")
 			w.nats.Start()
-			testkit.Await(t, 20*time.Second, func() bool {
+			testkit.Await(t, time.Minute, func() bool {
 				got := g.get("/weather/v1/current/rome")
 				return got.status == 200 && got.headers.Get("Tollgate-Call-Id") != ""
 			})
@@ -245,7 +245,7 @@ func TestShutdownDrainsShipsAndClosesTheBoot(t *testing.T) {
 	<-entered
 	stopped := make(chan error, 1)
 	go func() { stopped <- g.stop() }()
-	testkit.Await(t, 10*time.Second, func() bool { // no new connections
+	testkit.Await(t, time.Minute, func() bool { // no new connections
 		conn, err := net.Dial("tcp", g.Addr())
 		if err == nil {
 			_ = conn.Close()

@@ -13,13 +13,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
@@ -57,6 +57,9 @@ type world struct {
 	nats     *testkit.NATSServer
 	bus      *bus.Bus
 	revision uint64
+
+	read sync.Mutex
+	got  []*callsv1.CallBatch
 
 	mu       sync.Mutex
 	upstream http.HandlerFunc
@@ -213,7 +216,7 @@ func (w *world) start(c Config) *running {
 	r := w.launch(c)
 	select {
 	case <-r.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("the gateway is not ready")
 	}
 	return r
@@ -256,7 +259,7 @@ func (w *world) launch(c Config) *running {
 // settle waits until the gateway serves with a status other than the given ones: documents take a moment to arrive.
 func (r *running) await(path string, status int) {
 	r.w.t.Helper()
-	testkit.Await(r.w.t, 20*time.Second, func() error {
+	testkit.Await(r.w.t, time.Minute, func() error {
 		got := r.get(path)
 		if got.status != status {
 			return fmt.Errorf("%s answers %d %s", path, got.status, got.body)
@@ -342,23 +345,23 @@ func (w *world) records() map[string]*callsv1.CallRecord {
 	return all
 }
 
+// batches returns everything in the stream. What was read before is not read again.
 func (w *world) batches() []*callsv1.CallBatch {
 	w.t.Helper()
+	w.read.Lock()
+	defer w.read.Unlock()
 	stream, err := w.bus.JS.Stream(w.t.Context(), bus.CallsStream)
 	require.NoError(w.t, err)
 	info, err := stream.Info(w.t.Context())
 	require.NoError(w.t, err)
-	var all []*callsv1.CallBatch
-	consumer, err := stream.OrderedConsumer(w.t.Context(), jetstream.OrderedConsumerConfig{})
-	require.NoError(w.t, err)
-	for len(all) < int(info.State.Msgs) {
-		msg, err := consumer.Next(jetstream.FetchMaxWait(5 * time.Second))
+	for len(w.got) < int(info.State.Msgs) {
+		msg, err := stream.GetMsg(w.t.Context(), uint64(len(w.got)+1))
 		require.NoError(w.t, err)
 		b := &callsv1.CallBatch{}
-		require.NoError(w.t, proto.Unmarshal(msg.Data(), b))
-		all = append(all, b)
+		require.NoError(w.t, proto.Unmarshal(msg.Data, b))
+		w.got = append(w.got, b)
 	}
-	return all
+	return slices.Clone(w.got)
 }
 
 // record waits for a call's record.
@@ -367,7 +370,7 @@ func (w *world) record(r reply) *callsv1.CallRecord {
 	id := r.headers.Get("Tollgate-Call-Id")
 	require.NotEmpty(w.t, id)
 	var found *callsv1.CallRecord
-	testkit.Await(w.t, 10*time.Second, func() bool {
+	testkit.Await(w.t, time.Minute, func() bool {
 		found = w.records()[id]
 		return found != nil
 	})
@@ -449,7 +452,7 @@ func raw(t testing.TB, address, message string) string {
 	defer conn.Close()
 	_, err = io.WriteString(conn, message)
 	require.NoError(t, err)
-	require.NoError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
 	var answer bytes.Buffer
 	_, _ = answer.ReadFrom(conn)
 	return answer.String()

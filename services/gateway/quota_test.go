@@ -35,7 +35,7 @@ func TestExactlyAThousandCallsPassOnThreeGateways(t *testing.T) {
 		gateways = append(gateways, w.start(c))
 	}
 	for _, g := range gateways {
-		testkit.Await(t, 10*time.Second, func() bool { return g.store.Snapshot().Revision > 0 && len(g.store.Entitlements("app1")) > 0 })
+		testkit.Await(t, time.Minute, func() bool { return g.store.Snapshot().Revision > 0 && len(g.store.Entitlements("app1")) > 0 })
 	}
 	var passed, refused, other atomic.Int64
 	var clients sync.WaitGroup
@@ -110,7 +110,7 @@ func TestQuotaRefusals(t *testing.T) {
 			w.meter(3)
 			w.limited(tc.limits, tc.prepaid)
 			g := w.start(w.config(t.TempDir()))
-			testkit.Await(t, 10*time.Second, func() bool { return g.store.Snapshot().Revision > 0 && len(g.store.Entitlements("app1")) > 0 })
+			testkit.Await(t, time.Minute, func() bool { return g.store.Snapshot().Revision > 0 && len(g.store.Entitlements("app1")) > 0 })
 			w.answer(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(500) })
 			for range 5 {
 				require.Equal(t, 500, g.get("/weather/v1/current/rome").status, "a failed call is free")
@@ -136,7 +136,7 @@ func TestWithoutMeteringWhatIsLeasedIsSpent(t *testing.T) {
 	w := newWorld(t)
 	w.limited([]*catalogv1.Limit{{Quota: 3, Per: "month"}}, false)
 	g := w.start(w.config(t.TempDir()))
-	testkit.Await(t, 10*time.Second, func() bool { return g.store.Snapshot().Revision > 0 && len(g.store.Entitlements("app1")) > 0 })
+	testkit.Await(t, time.Minute, func() bool { return g.store.Snapshot().Revision > 0 && len(g.store.Entitlements("app1")) > 0 })
 	got := g.get("/weather/v1/current/rome")
 	require.Equal(t, 503, got.status, "nobody answers metering.Lease")
 	require.Equal(t, "quota-unavailable", got.problem(t).Code)
@@ -150,7 +150,7 @@ func TestAReportedMeterIsSettledByWhatIsReported(t *testing.T) {
 	m := w.meter(100)
 	w.limited([]*catalogv1.Limit{{Quota: 100, Meter: "rows", Per: "day", Reserve: 10}}, false)
 	g := w.start(w.config(t.TempDir()))
-	testkit.Await(t, 10*time.Second, func() bool { return g.store.Snapshot().Revision > 0 && len(g.store.Entitlements("app1")) > 0 })
+	testkit.Await(t, time.Minute, func() bool { return g.store.Snapshot().Revision > 0 && len(g.store.Entitlements("app1")) > 0 })
 	for _, c := range []struct {
 		usage string
 		spent int64

@@ -166,7 +166,7 @@ func TestRateLimit(t *testing.T) {
 	// A new document of the same limits does not fill them up.
 	e.Revision, e.PlanName = w.next(), "renamed"
 	w.entitle(e)
-	testkit.Await(t, 10*time.Second, func() bool {
+	testkit.Await(t, time.Minute, func() bool {
 		return w.record(g.get("/weather/v1/current/rome")).GetEntitlementRevision() == e.GetRevision()
 	})
 	require.Equal(t, 429, g.get("/weather/v1/current/rome").status)

@@ -395,7 +395,7 @@ func TestAClientGoneBeforeTheFirstByteIsNotBilled(t *testing.T) {
 	<-entered
 	require.NoError(t, conn.Close())
 	close(release)
-	testkit.Await(t, 10*time.Second, func() bool {
+	testkit.Await(t, time.Minute, func() bool {
 		for _, r := range w.records() {
 			if r.GetPath() == "/weather/v1/current/gone" {
 				return r.GetReason() == callsv1.Reason_REASON_CLIENT_GONE && !r.GetBillable()

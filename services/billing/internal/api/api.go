@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/services/billing/internal/app"
+	"github.com/tollgate/tollgate/services/billing/internal/domain"
 )
 
 const (
@@ -98,8 +99,8 @@ func parseTime(path, text string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		return time.Time{}, invalid(path, `is not a time as in "2026-11-30T00:00:00Z" (RFC 3339)`)
+	if err != nil || !domain.Representable(t) {
+		return time.Time{}, invalid(path, `is not a time as in "2026-11-30T00:00:00Z" (RFC 3339), from 1970 to 2261`)
 	}
 	return t, nil
 }

@@ -208,6 +208,8 @@ func FuzzParseMonth(f *testing.F) {
 			return
 		}
 		require.Equal(t, text, month.Start.Format("2006-01"))
+		require.Equal(t, month.Start, time.Unix(0, month.Start.UnixNano()).UTC())
+		require.Equal(t, month.End, time.Unix(0, month.End.UnixNano()).UTC())
 		require.Equal(t, month.Start.AddDate(0, 1, 0), month.End)
 	})
 }

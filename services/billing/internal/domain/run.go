@@ -27,12 +27,15 @@ func (r Run) Evolve(event proto.Message) Run {
 	return r
 }
 
+// Representable says whether a time has nanoseconds since the Unix epoch in 64 bits, as all instants of billing have.
+func Representable(t time.Time) bool { return t.Year() >= 1970 && t.Year() < 2262 }
+
 // ParseMonth reads a calendar month of UTC such as "2026-11".
 func ParseMonth(text string) (period.Interval, error) {
 	start, err := time.Parse("2006-01", text)
-	if err != nil {
+	if err != nil || !Representable(start) {
 		return period.Interval{}, problem.NewInvalid("run-invalid", "The billing run is not valid.").With(
-			problem.Field{Path: "period", Message: `is not a calendar month as in "2026-11"`})
+			problem.Field{Path: "period", Message: `is not a calendar month as in "2026-11", from 1970 to 2261`})
 	}
 	return period.Interval{Start: start, End: start.AddDate(0, 1, 0)}, nil
 }

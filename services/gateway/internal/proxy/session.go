@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -36,7 +37,7 @@ type session struct {
 
 	body     []byte
 	buffered bool
-	in       uint64
+	in       atomic.Uint64 // also counted while the answer is made
 	small    []byte // memory for short bodies, kept
 	stream   pipeline.Stream
 	// up holds the engine's reader of an answer that streams.
@@ -73,7 +74,8 @@ func (s *session) begin(front *Front, ctx *fasthttp.RequestCtx) {
 			s.small = make([]byte, maxSmall)
 		}
 		if _, err := io.ReadFull(body, s.small[:length]); err == nil {
-			s.body, s.buffered, s.in = s.small[:length], true, uint64(length)
+			s.body, s.buffered = s.small[:length], true
+			s.in.Store(uint64(length))
 		}
 	}
 }
@@ -82,7 +84,8 @@ func (s *session) begin(front *Front, ctx *fasthttp.RequestCtx) {
 func (s *session) reset() {
 	s.Exchange.Reset()
 	s.releaseUp()
-	s.ctx, s.conn, s.body, s.buffered, s.in, s.stream = nil, nil, nil, false, 0, pipeline.Stream{}
+	s.ctx, s.conn, s.body, s.buffered, s.stream = nil, nil, nil, false, pipeline.Stream{}
+	s.in.Store(0)
 }
 
 func (s *session) releaseUp() {
@@ -171,7 +174,7 @@ func (r *request) Length() int64 {
 
 func (r *request) Body() io.Reader { return (*bodyReader)(r) }
 
-func (r *request) BytesIn() uint64 { return r.in }
+func (r *request) BytesIn() uint64 { return r.in.Load() }
 
 func (r *request) Buffer(limit int64) error {
 	if r.buffered {
@@ -219,8 +222,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := b.ctx.Request.BodyStream().Read(p)
-	b.in += uint64(n)
-	if b.in > uint64(b.front.config.MaxBody) {
+	if b.in.Add(uint64(n)) > uint64(b.front.config.MaxBody) {
 		return 0, exchange.ErrTooLarge
 	}
 	return n, err
