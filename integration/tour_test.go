@@ -252,7 +252,7 @@ type invoice struct {
 	State  string `json:"state"`
 	Total  string `json:"total"`
 	Lines  []struct {
-		ID       string `json:"id"`
+		Line     int    `json:"line"`
 		Price    string `json:"price"`
 		Meter    string `json:"meter"`
 		Quantity string `json:"quantity"`
@@ -296,7 +296,7 @@ func checkInvoice(t *testing.T, api *harness.API, inv invoice, got *outcome) {
 			Count     uint64 `json:"count"`
 			CallsPath string `json:"callsPath"`
 		}
-		api.Must("GET", "/billing/v1/invoices/"+inv.ID+"/lines/"+line.ID+"/calls", nil, &drill)
+		api.Must("GET", fmt.Sprintf("/billing/v1/invoices/%s/lines/%d/calls", inv.ID, line.Line), nil, &drill)
 		require.Equal(t, line.Calls, drill.Count)
 		found := allCalls(t, api, drill.CallsPath)
 		require.Len(t, found, int(line.Calls), "the line %s leads to exactly its calls", line.Price)

@@ -149,7 +149,7 @@ func (p *process) runOnce(ctx context.Context) (served bool, err error) {
 	cancel()
 	served = <-result
 	if last := out.last(); last != "" {
-		err = fmt.Errorf("%v: %s", endOf(waitErr), last)
+		err = fmt.Errorf("%w: %s", endOf(waitErr), last)
 	} else {
 		err = endOf(waitErr)
 	}

@@ -101,10 +101,10 @@ func TestAPlanChangeDividesThePeriod(t *testing.T) {
 		Subscription: id, FromPlan: planID("small"), FromPlanVersion: 1, Plan: planID("large"), PlanVersion: 1, EffectiveAt: change.UnixNano()})
 	f.calls(id, 3, change.Add(-1))
 	f.calls(id, 4, change)
-	f.calls(id, 2, day("2026-05-20T00:00:00Z"))
+	f.calls(id, 2, day("2026-05-16T12:00:03Z"))
 	f.emit("subscription", "subscription", id, 3, &subscriptionv1.SubscriptionCancelled{Subscription: id, EndedAt: day("2026-05-16T12:00:00Z").UnixNano()})
 
-	require.Equal(t, 1, f.bill("2026-05").Counts.Finalized)
+	require.Equal(t, 2, f.bill("2026-05").Counts.Finalized)
 	i := f.invoice("INV-000001")
 	var amounts []string
 	for _, l := range i.Lines {
@@ -116,13 +116,29 @@ func TestAPlanChangeDividesThePeriod(t *testing.T) {
 	}, amounts)
 	require.Equal(t, "22.00", i.Total)
 
-	// The last period: half of it was served, and calls under way at the end are billed still.
-	require.Equal(t, 1, f.bill("2026-06").Counts.Finalized)
+	// The end of the subscription closes the period: half of it was served, and calls under way at the end are billed still.
 	i = f.invoice("INV-000002")
+	require.Equal(t, day("2026-05-16T12:00:05Z"), i.PeriodEnd)
 	require.Equal(t, "10.00", i.Lines[0].Amount)
 	require.Equal(t, "1/2", i.Lines[0].Detail[0]["share"])
 	require.Equal(t, "2", i.Lines[1].Quantity)
 	require.Equal(t, 0, f.bill("2026-07").Counts.Finalized, "nothing is billed after the end")
+	require.Len(t, f.invoices(""), 2)
+}
+
+// TestAnEndThatIsLearnedLate: the periods after the end were stored before it was known.
+func TestAnEndThatIsLearnedLate(t *testing.T) {
+	t.Parallel()
+	f := startBilling(t)
+	f.plan("pro", 1, pro())
+	id := f.subscribe("s", "pro", january)
+	require.Equal(t, 1, f.bill("2026-02").Counts.Finalized)
+	f.emit("subscription", "subscription", id, 2, &subscriptionv1.SubscriptionCancelled{Subscription: id, EndedAt: day("2026-02-15T00:00:00Z").UnixNano()})
+	require.Equal(t, 1, f.bill("2026-03").Counts.Finalized)
+	require.Equal(t, "24.50", f.invoice("INV-000002").Total, "half of the period was served")
+	run := f.bill("2026-04")
+	require.Equal(t, 1, run.Counts.Skipped)
+	require.Equal(t, "nothing-to-bill", run.Items[0].Cause)
 	require.Len(t, f.invoices(""), 2)
 }
 
@@ -307,60 +323,6 @@ func TestARunWaitsForAServiceThatIsDown(t *testing.T) {
 	done := f.await(run.ID)
 	require.Equal(t, 1, done.Counts.Finalized)
 	require.Empty(t, done.Waiting)
-}
-
-func TestPreviewAndReplayStoreNothing(t *testing.T) {
-	t.Parallel()
-	f := startBilling(t)
-	f.plan("pro", 1, pro())
-	dear := pro()
-	dear.Prices[0].Amount = "99.00"
-	f.plan("pro", 2, dear)
-	f.plan("simple", 1, &catalogv1.PlanSpec{Currency: "USD", Prices: []*catalogv1.Price{{Name: "calls", Meter: "calls", Model: "unit", Unit: "2"}}})
-	id := f.subscribe("s", "pro", day("2026-01-01T00:00:00Z"))
-	f.calls(id, 5, day("2026-01-10T00:00:00Z"))
-	f.calls(id, 4, time.Now().Add(-time.Second))
-
-	var preview struct {
-		Total, Currency string
-		Lines           []line
-		Billed          *struct{ Number, Total string }
-	}
-	f.client.Must("GET", "/billing/v1/subscriptions/s/preview", nil, &preview, "Tollgate-After", f.after)
-	require.Equal(t, "49.00", preview.Lines[0].Amount)
-	require.Contains(t, []string{"0", "4"}, preview.Lines[1].Quantity, "0 in the first second of a period")
-	require.Empty(t, f.invoices(""))
-
-	require.Equal(t, 1, f.bill("2026-02").Counts.Finalized)
-	replay := func(body string) {
-		t.Helper()
-		preview.Billed = nil
-		f.client.Must("POST", "/billing/v1/subscriptions/"+id+"/replay", body, &preview)
-	}
-	replay(`{"plan":"simple","at":"2026-01-20T00:00:00Z"}`)
-	require.Equal(t, "10.00", preview.Total)
-	require.Equal(t, "49.30", preview.Billed.Total)
-	require.Equal(t, "INV-000001", preview.Billed.Number)
-	replay(`{"plan":"pro","product":"weather","at":"2026-01-20T00:00:00Z"}`)
-	require.Equal(t, "99.30", preview.Total, "the newest version")
-	replay(`{"plan":"pro","version":1,"at":"2026-01-20T00:00:00Z"}`)
-	require.Equal(t, preview.Billed.Total, preview.Total, "what was billed comes out again")
-	replay(`{"plan":"simple","at":"2026-02-20T00:00:00Z"}`)
-	require.Nil(t, preview.Billed)
-	for body, want := range map[string]string{
-		`{}`:                         "name a plan",
-		`{"plan":"gone"}`:            "there is no plan",
-		`{"plan":"pro","version":7}`: "no version 7",
-		`{"plan":"pro","at":"9999-01-01T00:00:00Z"}`: "from 1970",
-		`{"plan":"pro","at":"yesterday"}`:            "RFC 3339",
-		`{"plan":"pro","at":"2025-01-01T00:00:00Z"}`: "has no billing period",
-	} {
-		a := f.client.Do("POST", "/billing/v1/subscriptions/s/replay", body)
-		require.True(t, a.Status == 400 || a.Status == 409, a.Body)
-		require.Contains(t, a.Body, want)
-	}
-	require.Equal(t, 404, f.client.Do("GET", "/billing/v1/subscriptions/ghost/preview", nil).Status)
-	require.Len(t, f.invoices(""), 1)
 }
 
 func TestAFinalInvoiceDoesNotChange(t *testing.T) {

@@ -1,6 +1,7 @@
 package billing_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -9,7 +10,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/eventlog"
-	"github.com/tollgate/tollgate/libs/money"
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/principal"
@@ -34,7 +34,8 @@ type fixture struct {
 	tenant  string
 	client  *servicetest.Client
 	// after is the header that makes billing wait until it has seen what was emitted.
-	after string
+	after     string
+	positions map[string]uint64
 }
 
 const (
@@ -46,7 +47,7 @@ const (
 func prepare(tb testing.TB) *fixture {
 	tb.Helper()
 	env := servicetest.New(tb)
-	f := &fixture{Env: env, tb: tb, tenant: "11111111-0000-7000-8000-000000000000", ledger: &ledger{asked: map[string]int{}, unsealed: map[string]int64{}}}
+	f := &fixture{Env: env, tb: tb, tenant: "11111111-0000-7000-8000-000000000000", positions: map[string]uint64{}, ledger: &ledger{asked: map[string]int{}, unsealed: map[string]int64{}}}
 	f.ledger.serve(tb, env)
 	f.config = billing.Config{Service: env.Config("billing"), Manual: true}
 	f.client = env.Client(env.Token(f.tenant, "billing.read", "billing.run"))
@@ -98,7 +99,11 @@ func subscriptionID(name string) string {
 func (f *fixture) emit(log, streamType, id string, version uint64, events ...proto.Message) {
 	f.tb.Helper()
 	position := f.Emit(log, f.tenant, streamType, id, version, events...)
-	f.after = log + "=" + money.Int(int64(position)).String()
+	f.positions[log] = position
+	f.after = ""
+	for log, position := range f.positions {
+		f.after += fmt.Sprintf("%s=%d, ", log, position)
+	}
 }
 
 // subscribe starts a subscription under version 1 of a plan and returns its id.

@@ -347,7 +347,7 @@ func TestTenThousandRoutes(t *testing.T) {
 		}
 		value, err := proto.Marshal(d)
 		require.NoError(t, err)
-		_, err = kv.(jetstream.KeyValue).Put(t.Context(), d.GetApiVersion(), value)
+		_, err = kv.Put(t.Context(), d.GetApiVersion(), value)
 		require.NoError(t, err)
 		last = d
 	}

@@ -103,13 +103,6 @@ func pairs(names []string) url.Values {
 	return values
 }
 
-// running reports whether a query whose text holds a word is executed at the moment.
-func (c *client) running(word string) bool {
-	c.t.Helper()
-	listed := c.query("SELECT count() FROM system.processes WHERE query LIKE {word:String} AND query NOT LIKE '%system.processes%'", "param_word", "%"+word+"%")
-	return strings.TrimSpace(listed) != "0"
-}
-
 const patience = 30 * time.Second
 
 func repeat(text string, times int) io.Reader {

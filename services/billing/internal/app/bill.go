@@ -157,7 +157,7 @@ func (b *Billing) commit(ctx context.Context, tx *eventlog.Tx, tenant string, w 
 	case !m.hold.None():
 		p.State = store.Held
 	case len(draft.GetLines()) == 0:
-		p.State, p.Cause, p.Detail = store.Skipped, domain.NothingToBill, "The plan has no prices."
+		p.State, p.Cause, p.Detail = store.Skipped, domain.NothingToBill, "No price of a plan applies to the period."
 	default:
 		p.State = store.Invoiced
 	}

@@ -94,6 +94,11 @@ func (b *Billing) open(ctx context.Context, nameOrID string, at time.Time) (work
 		}
 		w.period, err = store.PeriodAt(ctx, tx, w.row.ID, store.Nanos(at))
 		if errors.Is(err, pgx.ErrNoRows) {
+			for _, p := range w.known.Phases {
+				if p.Spec == nil {
+					return w, problem.NewUnavailable("behind", "Billing does not know the plan of %s yet. Try again in a moment.", w.row.Name)
+				}
+			}
 			err = problem.NewConflict("period-missing", "The subscription %s has no billing period at %s: it is %s.", w.row.Name, at.UTC().Format(time.RFC3339), w.row.State)
 		}
 		return w, err

@@ -28,11 +28,11 @@ func (b *Billing) settleAll(ctx context.Context, now time.Time) error {
 		for _, s := range page {
 			after = s.ID
 			err := b.db.InTenant(ctx, s.Tenant, func(tx pgx.Tx) error { return settle(ctx, tx, s.Tenant, s.ID, now) })
-			switch {
-			case errors.Is(err, domain.ErrPlanUnknown):
-				b.logger.WarnContext(ctx, "the periods of a subscription are not settled yet", "subscription", s.ID, "error", err)
-			case err != nil:
+			if err != nil && (ctx.Err() != nil || later(err)) {
 				return wrap("settle periods", err)
+			}
+			if err != nil { // it is the subscription's own, and must not hold up the others
+				b.logger.ErrorContext(ctx, "the periods of a subscription are not settled", "tenant", s.Tenant, "subscription", s.ID, "error", err)
 			}
 		}
 	}

@@ -36,6 +36,9 @@ func Rate(s Subscription, p Period, measured []Measured) (*billingv1.InvoiceDraf
 	}
 	var total money.Decimal
 	for _, m := range measured {
+		if m.Served.Empty() && len(m.Metered.GetMeters()) == 0 {
+			continue // the subscription had ended, and no call was under way
+		}
 		result, err := rateSegment(s, p, m)
 		if err != nil {
 			return nil, err

@@ -113,7 +113,7 @@ func (s Subscription) next(number int, start time.Time) (Period, error) {
 			break
 		}
 	}
-	if closes := s.closes(); !closes.IsZero() && closes.Before(p.End) {
+	if closes := s.closes(); closes.After(start) && closes.Before(p.End) {
 		p.End = closes
 	}
 	return p, nil
@@ -131,8 +131,8 @@ func (s Subscription) closes() time.Time {
 	return s.EndedAt.Add(Drain).UTC()
 }
 
-// Extend returns the periods that are missing after last (nil for none), up to the one that now lies in; none begins at or
-// after the end of the subscription. Stored boundaries stay as they are, except that cut is last with an earlier end, when
+// Extend returns the periods that are missing after last (nil for none), up to the one that now lies in; none begins after the
+// subscription has ended and drained. Stored boundaries stay as they are, except that cut is last with an earlier end, when
 // last is open and a plan with other periods has come into force, or the subscription has ended, within it.
 func (s Subscription) Extend(last *Period, open bool, now time.Time) (cut *Period, more []Period, err error) {
 	number, start := 1, s.StartedAt
@@ -147,7 +147,7 @@ func (s Subscription) Extend(last *Period, open bool, now time.Time) (cut *Perio
 			}
 		}
 	}
-	for !now.Before(start) && (s.EndedAt.IsZero() || start.Before(s.EndedAt)) {
+	for !now.Before(start) && (s.EndedAt.IsZero() || start.Before(s.closes())) {
 		p, err := s.next(number, start)
 		if err != nil {
 			return nil, nil, err
@@ -181,9 +181,16 @@ type Segment struct {
 	Phase
 	// Usage is the time whose calls belong to the segment. The segments of a period cover it without gap or overlap.
 	Usage period.Interval
-	// Served is the time for which amounts per period are due: Usage, but not beyond the end of the subscription. Calls that
-	// were under way then are still billed.
+	// Served is the time for which amounts per period are due: Usage, but not beyond the end of the subscription; empty after
+	// it. Calls that were under way then are still billed.
 	Served period.Interval
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // Segments divides a period.
@@ -208,7 +215,7 @@ func (s Subscription) Segments(p Period) []Segment {
 	for i := range segments {
 		segments[i].Served = segments[i].Usage
 		if !s.EndedAt.IsZero() && s.EndedAt.Before(segments[i].Served.End) {
-			segments[i].Served.End = s.EndedAt.UTC()
+			segments[i].Served.End = latest(s.EndedAt.UTC(), segments[i].Served.Start)
 		}
 	}
 	return segments

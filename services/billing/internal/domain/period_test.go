@@ -99,15 +99,52 @@ func TestAnOpenPeriodIsCutByAPlanWithOtherPeriods(t *testing.T) {
 
 func TestPeriodsEndWithTheSubscription(t *testing.T) {
 	t.Parallel()
+	tests := []struct {
+		name, ended string
+		want        []string // end of the period, end of what was served
+	}{
+		{"within a period", "2026-02-10T00:00:00Z", []string{"2026-02-01T00:00:00Z 2026-02-01T00:00:00Z", "2026-02-10T00:00:05Z 2026-02-10T00:00:00Z"}},
+		{"with a period: what was under way has one of its own", "2026-02-01T00:00:00Z",
+			[]string{"2026-02-01T00:00:00Z 2026-02-01T00:00:00Z", "2026-02-01T00:00:05Z 2026-02-01T00:00:00Z"}},
+		{"just before the end of a period", "2026-01-31T23:59:57Z", []string{"2026-02-01T00:00:00Z 2026-01-31T23:59:57Z", "2026-02-01T00:00:02Z 2026-02-01T00:00:00Z"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := subscription("UTC", domain.Phase{From: at("2026-01-01T00:00:00Z"), Spec: plan("month", "")})
+			s.EndedAt = at(tt.ended)
+			_, more, err := s.Extend(nil, false, at("2026-06-01T00:00:00Z"))
+			require.NoError(t, err)
+			var got []string
+			for _, p := range more {
+				segments := s.Segments(p)
+				require.Len(t, segments, 1)
+				require.Equal(t, p.End, segments[0].Usage.End, "a call under way at the end is not lost")
+				got = append(got, p.End.Format(time.RFC3339)+" "+segments[0].Served.End.Format(time.RFC3339))
+			}
+			require.Equal(t, tt.want, got)
+		})
+	}
+}
+
+// TestAnEndThatIsLearnedLate: periods after the end were stored already. They keep their bounds and come to nothing.
+func TestAnEndThatIsLearnedLate(t *testing.T) {
+	t.Parallel()
 	s := subscription("UTC", domain.Phase{From: at("2026-01-01T00:00:00Z"), Spec: plan("month", "")})
-	s.EndedAt = at("2026-02-10T00:00:00Z")
-	_, more, err := s.Extend(nil, false, at("2026-06-01T00:00:00Z"))
+	_, stored, err := s.Extend(nil, false, at("2026-03-10T00:00:00Z"))
 	require.NoError(t, err)
-	require.Len(t, more, 2)
-	segments := s.Segments(more[1])
-	require.Len(t, segments, 1)
-	require.Equal(t, more[1].End, segments[0].Usage.End, "a call under way at the end is not lost")
-	require.Equal(t, s.EndedAt, segments[0].Served.End)
+	require.Len(t, stored, 3)
+	s.EndedAt = at("2026-02-10T00:00:00Z")
+	cut, more, err := s.Extend(&stored[2], true, at("2026-03-10T00:00:00Z"))
+	require.NoError(t, err)
+	require.Nil(t, cut)
+	require.Empty(t, more)
+	draft, err := domain.Rate(s, stored[2], used(s, stored[2]))
+	require.NoError(t, err)
+	require.Empty(t, draft.GetLines())
+	draft, err = domain.Rate(s, stored[2], used(s, stored[2], 3))
+	require.NoError(t, err)
+	require.Equal(t, "0.03", draft.GetTotal(), "a call that was answered is billed, the amount of the period is not")
 }
 
 func TestAnUnknownPlanIsAnError(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/services/billing/internal/domain"
 )
 
 // Subscription is a row of subscriptions.
@@ -89,8 +91,8 @@ type Unsettled struct {
 // subscription unless only is empty.
 func UnsettledSubscriptions(ctx context.Context, tx pgx.Tx, only string, now int64, after string, limit int) ([]Unsettled, error) {
 	return collect[Unsettled](ctx, tx, "list subscriptions", `SELECT id, tenant_id FROM subscriptions
-		WHERE started_at > 0 AND (ended_at = 0 OR periods_until < ended_at) AND periods_until <= $1 AND id > $2 AND ($3 = '' OR id = $3)
-		ORDER BY id LIMIT $4`, now, after, only, limit)
+		WHERE started_at > 0 AND (ended_at = 0 OR periods_until < ended_at + $5) AND periods_until <= $1 AND id > $2 AND ($3 = '' OR id = $3)
+		ORDER BY id LIMIT $4`, now, after, only, limit, int64(domain.Drain))
 }
 
 // FollowedUpTo returns the position of another service's log up to which billing has applied it: the offset that the follower

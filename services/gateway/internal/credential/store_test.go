@@ -128,7 +128,7 @@ func TestUnknownKeysAreBelievedForAMoment(t *testing.T) {
 	require.NoError(t, s.Apply(name("k"), document(t, 1, false))) // the watch ends the belief
 	_, outcome = s.Lookup(t.Context(), []byte("k"))
 	require.Equal(t, Known, outcome)
-	for i := range 200_000 { // memory is bounded
+	for i := range 70_000 { // memory is bounded
 		s.Lookup(t.Context(), fmt.Append(nil, i))
 	}
 	for i := range s.shards {

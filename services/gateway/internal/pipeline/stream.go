@@ -50,7 +50,6 @@ type Stream struct {
 	// left is what the answer's head states, -1 when unknown.
 	left     int64
 	recorded bool
-	waited   time.Time
 	// Progress is called before each wait, to put the client's time-out off.
 	Progress func()
 }

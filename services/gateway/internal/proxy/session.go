@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/valyala/fasthttp"
 
@@ -38,13 +37,11 @@ type session struct {
 	body     []byte
 	buffered bool
 	in       atomic.Uint64 // also counted while the answer is made
-	small    []byte // memory for short bodies, kept
+	small    []byte        // memory for short bodies, kept
 	stream   pipeline.Stream
 	// up holds the engine's reader of an answer that streams.
 	up *fasthttp.Response
 }
-
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // begin takes a request in. What the exchange keeps beyond the parsed head is copied: the engine reuses its memory while the answer is
 // made.
