@@ -119,16 +119,12 @@ func (s Subscription) next(number int, start time.Time) (Period, error) {
 	return p, nil
 }
 
-// Drain is how long after the end of a subscription its last period goes on, for the calls that were under way. What
-// completes later still is a late record.
-const Drain = 5 * time.Second
-
 // closes returns when the last period of a subscription that has ended is over; zero for one that goes on.
 func (s Subscription) closes() time.Time {
 	if s.EndedAt.IsZero() {
 		return time.Time{}
 	}
-	return s.EndedAt.Add(Drain).UTC()
+	return s.EndedAt.Add(period.Drain).UTC()
 }
 
 // Extend returns the periods that are missing after last (nil for none), up to the one that now lies in; none begins after the

@@ -5,7 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/tollgate/tollgate/services/billing/internal/domain"
+	"github.com/tollgate/tollgate/libs/rating/period"
 )
 
 // Subscription is a row of subscriptions.
@@ -92,7 +92,7 @@ type Unsettled struct {
 func UnsettledSubscriptions(ctx context.Context, tx pgx.Tx, only string, now int64, after string, limit int) ([]Unsettled, error) {
 	return collect[Unsettled](ctx, tx, "list subscriptions", `SELECT id, tenant_id FROM subscriptions
 		WHERE started_at > 0 AND (ended_at = 0 OR periods_until < ended_at + $5) AND periods_until <= $1 AND id > $2 AND ($3 = '' OR id = $3)
-		ORDER BY id LIMIT $4`, now, after, only, limit, int64(domain.Drain))
+		ORDER BY id LIMIT $4`, now, after, only, limit, int64(period.Drain))
 }
 
 // FollowedUpTo returns the position of another service's log up to which billing has applied it: the offset that the follower

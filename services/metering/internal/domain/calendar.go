@@ -74,7 +74,10 @@ func (c *Calendar) Bucket(at int64) int64 {
 		c.narrow(localHour(at, c.zone))
 		c.narrowTo(c.days.At(time.Unix(0, at)))
 		c.cut(at, c.started)
-		c.cut(at, c.ended)
+		if c.ended != 0 {
+			c.cut(at, c.ended)
+			c.cut(at, c.ended+int64(period.Drain)) // where billing ends the last period
+		}
 		for _, p := range c.phases {
 			c.cut(at, p.From)
 		}
