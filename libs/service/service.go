@@ -126,6 +126,9 @@ func (b *Base) prepare(ctx context.Context, migrations fs.FS) (err error) {
 	if b.relay, err = eventlog.NewRelay(b.Events, b.Bus.JS, eventlog.RelayConfig{Replicas: b.Bus.Replicas, Logger: b.Log}); err != nil {
 		return err
 	}
+	if err := b.Registry.Register(b.relay); err != nil {
+		return fmt.Errorf("register metrics of the relay: %w", err)
+	}
 	if err := b.Events.Migrate(ctx); err != nil {
 		return err
 	}
@@ -142,6 +145,9 @@ func (b *Base) Follow(log string, handle eventlog.Handle) error {
 	})
 	if err != nil {
 		return err
+	}
+	if err := b.Registry.Register(f); err != nil {
+		return fmt.Errorf("register metrics of follower %s: %w", log, err)
 	}
 	b.followers = append(b.followers, f)
 	b.waiters[log] = f.WaitFor
