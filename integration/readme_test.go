@@ -1,12 +1,14 @@
 package integration_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -35,7 +37,10 @@ func TestTheReadmeTourWorks(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "bin"), 0o755))
 	require.NoError(t, os.Symlink(harness.Binary(t, "tollgate"), filepath.Join(dir, "bin", "tollgate")))
 	text := strings.NewReplacer("http://127.0.0.1:8080", s.Gateway, "http://127.0.0.1:8081", s.Admin).Replace(script.String())
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", text)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", text)
+	cmd.WaitDelay = time.Second
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s\n%s", out, s.Output())
