@@ -75,9 +75,11 @@ func load(address, key string, seen *answeredCalls, stop <-chan struct{}) {
 func checkEachOnce(t *testing.T, s *harness.Suite, seen *answeredCalls) {
 	t.Helper()
 	api := harness.NewAPI(t, s.Admin, s.Token(t))
-	var landed map[string]bool
 	testkit.Await(t, 60*time.Second, func() error {
-		landed = allCalls(t, api, "/analytics/v1/calls?subscription=globex-weather")
+		landed, err := allCalls(t, api, "/analytics/v1/calls?subscription=globex-weather")
+		if err != nil {
+			return err
+		}
 		missing := 0
 		for id := range seen.ids {
 			if !landed[id] {

@@ -222,26 +222,29 @@ type callsPage struct {
 func awaitLanded(t *testing.T, api *harness.API, subscription string, got *outcome) {
 	t.Helper()
 	testkit.Await(t, 60*time.Second, func() error {
-		n := len(allCalls(t, api, "/analytics/v1/calls?billable=true&subscription="+subscription))
-		if n != got.billable {
-			return fmt.Errorf("%d of %d calls have landed", n, got.billable)
+		landed, err := allCalls(t, api, "/analytics/v1/calls?billable=true&subscription="+subscription)
+		if err == nil && len(landed) != got.billable {
+			err = fmt.Errorf("%d of %d calls have landed", len(landed), got.billable)
 		}
-		return nil
+		return err
 	})
 }
 
-func allCalls(t *testing.T, api *harness.API, path string) map[string]bool {
+// allCalls reads every page of the request log. An engine that is being started again is an error, for polling.
+func allCalls(t *testing.T, api *harness.API, path string) (map[string]bool, error) {
 	t.Helper()
 	found := map[string]bool{}
 	for cursor := ""; ; {
 		var page callsPage
-		api.Must("GET", path+"&limit=200&cursor="+cursor, nil, &page)
+		if err := api.Try("GET", path+"&limit=200&cursor="+cursor, &page); err != nil {
+			return nil, err
+		}
 		for _, c := range page.Items {
 			require.False(t, found[c.Call], "%s is listed twice", c.Call)
 			found[c.Call] = true
 		}
 		if cursor = page.Next; cursor == "" {
-			return found
+			return found, nil
 		}
 	}
 }
@@ -298,7 +301,8 @@ func checkInvoice(t *testing.T, api *harness.API, inv invoice, got *outcome) {
 		}
 		api.Must("GET", fmt.Sprintf("/billing/v1/invoices/%s/lines/%d/calls", inv.ID, line.Line), nil, &drill)
 		require.Equal(t, line.Calls, drill.Count)
-		found := allCalls(t, api, drill.CallsPath)
+		found, err := allCalls(t, api, drill.CallsPath)
+		require.NoError(t, err)
 		require.Len(t, found, int(line.Calls), "the line %s leads to exactly its calls", line.Price)
 		if line.Price == "calls" {
 			for id := range got.callIDs {

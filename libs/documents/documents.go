@@ -67,6 +67,8 @@ const (
 	poll = 100 * time.Millisecond
 	// verify is how often a bucket is looked after.
 	verify = 5 * time.Second
+	// sample is how many keys are looked for each time.
+	sample = 50
 	// batch is the most documents published in one transaction.
 	batch = 500
 )
@@ -78,6 +80,8 @@ type Publisher struct {
 	bucket string
 	log    *slog.Logger
 	wake   chan struct{}
+	// looked is the key up to which verify has looked; "" before the first.
+	looked string
 	mu     sync.Mutex
 	err    error
 }
@@ -146,28 +150,48 @@ func (p *Publisher) note(ctx context.Context, err error) {
 	}
 }
 
-// verify marks everything for publication when the bucket holds fewer keys than were published to it.
+// verify looks whether the bucket still has what was published to it, a sample of keys at a time in turn, and marks everything
+// for publication when one is missing. An emptied bucket is noticed at once, a single key once its turn comes.
 func (p *Publisher) verify(ctx context.Context) error {
 	kv, err := p.bus.Bucket(ctx, p.bucket)
 	if err != nil {
 		return err
 	}
-	status, err := kv.Status(ctx)
-	if err != nil {
-		return fmt.Errorf("look after bucket %s: %w", p.bucket, err)
-	}
 	return p.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) error {
-		var published uint64
-		if err := tx.QueryRow(ctx, `SELECT count(*) FROM documents WHERE bucket = $1 AND published`, p.bucket).Scan(&published); err != nil {
-			return fmt.Errorf("count documents: %w", err)
+		rows, err := tx.Query(ctx, `SELECT key FROM documents WHERE bucket = $1 AND published AND key > $2 ORDER BY key LIMIT $3`, p.bucket, p.looked, sample)
+		if err != nil {
+			return fmt.Errorf("read documents: %w", err)
 		}
-		if status.Values() >= published {
-			return nil
+		keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return fmt.Errorf("read documents: %w", err)
 		}
-		p.log.Warn("the bucket has lost documents and is filled again", "held", status.Values(), "published", published)
-		_, err := tx.Exec(ctx, `UPDATE documents SET published = false, kv_revision = 0 WHERE bucket = $1`, p.bucket)
+		p.looked = ""
+		if len(keys) == sample {
+			p.looked = keys[sample-1]
+		}
+		missing, err := firstMissing(ctx, kv, keys)
+		if err != nil || missing == "" {
+			return err
+		}
+		p.log.Warn("the bucket has lost documents and is filled again", "missing", missing)
+		_, err = tx.Exec(ctx, `UPDATE documents SET published = false, kv_revision = 0 WHERE bucket = $1`, p.bucket)
 		return err
 	})
+}
+
+// firstMissing returns a key that the bucket does not have; "" when it has all.
+func firstMissing(ctx context.Context, kv jetstream.KeyValue, keys []string) (string, error) {
+	for _, key := range keys {
+		_, err := kv.Get(ctx, key)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+			return key, nil
+		case err != nil:
+			return "", fmt.Errorf("look for a document: %w", err)
+		}
+	}
+	return "", nil
 }
 
 type row struct {

@@ -124,6 +124,8 @@ func TestALostBucketIsFilledAgain(t *testing.T) {
 	kv, err := f.bus.Bucket(t.Context(), bus.APIsBucket)
 	require.NoError(t, err)
 	require.NoError(t, kv.Purge(t.Context(), "v1"))
+	f.awaitRevision(t, "v1", 1)
+	require.NoError(t, kv.Delete(t.Context(), "v1"))
 	f.put(t, "v1", 2)
 	f.awaitRevision(t, "v1", 2)
 }
