@@ -28,6 +28,9 @@ func Binary(tb testing.TB, name string) string {
 	return filepath.Join(build.dir, name)
 }
 
+// version is stamped in as make build does it, with a commit's name that is no semantic version.
+const version = "-X github.com/tollgate/tollgate/libs/config.Version=0a1b2c3-dirty"
+
 func buildAll(ctx context.Context) (string, error) {
 	root, err := Root()
 	if err != nil {
@@ -36,7 +39,7 @@ func buildAll(ctx context.Context) (string, error) {
 	// Below the checkout, so that the engines are found beside the binary's folder.
 	dir := filepath.Join(root, ".tmp", "integration-bin")
 	for name, pkg := range map[string]string{"tollgate": "./deploy/tollgate", "gateway": "./services/gateway/cmd/gateway"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, name), pkg)
+		cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", version, "-o", filepath.Join(dir, name), pkg)
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("build %s: %w\n%s", name, err, out)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -145,13 +146,19 @@ func Invoke[Resp any](ctx context.Context, a *API, name string, request any) (Re
 	return none, fmt.Errorf("%s has no operation %s", a.service, name)
 }
 
-// microConfig names the API among the micro services of NATS.
+// semantic is the form of versions that NATS's micro takes (semver.org).
+var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+
+// microConfig names the API among the micro services of NATS. A build that is not of a release is version 0.0.0, with what it
+// is called as metadata.
 func (a *API) microConfig() micro.Config {
-	version := a.version
-	if version == "" || version == "dev" {
+	version := strings.TrimPrefix(a.version, "v")
+	if !semantic.MatchString(version) {
 		version = "0.0.0"
 	}
-	return micro.Config{Name: "tollgate-" + a.service, Version: strings.TrimPrefix(version, "v"), Description: a.title}
+	return micro.Config{
+		Name: "tollgate-" + a.service, Version: version, Description: a.title, Metadata: map[string]string{"build": a.version},
+	}
 }
 
 // stopTimeout bounds the flush at the start and the end of serving over NATS.
