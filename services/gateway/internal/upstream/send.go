@@ -231,7 +231,7 @@ func (a *Answer) uploaded() bool {
 	case <-grace.C:
 		_ = a.conn.Close()
 		a.req.Abandon()
-		_ = <-a.upload // the answer is given up for the abandonment already
+		<-a.upload //nolint:errcheck // the answer is given up for the abandonment already
 		return false
 	}
 }
