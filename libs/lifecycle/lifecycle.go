@@ -139,8 +139,7 @@ func (g *Group) stop(started []*running) error {
 
 func (r *running) alreadyDone() bool {
 	select {
-	case err := <-r.done:
-		_ = err // Run has it already, through failed
+	case <-r.done: //nolint:errcheck // Run has the error already, through failed
 		r.cancel()
 		return true
 	default:
