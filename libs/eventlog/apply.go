@@ -13,8 +13,8 @@ import (
 	"github.com/tollgate/tollgate/libs/problem"
 )
 
-// errSuperseded says that the offset is not the one this session started from: start again from it.
-var errSuperseded = errors.New("the offset was set back by somebody else")
+// errSuperseded says that what comes does not continue the offset in the database: start again from there.
+var errSuperseded = errors.New("the offset was moved by another copy, or an event did not arrive: reading again")
 
 // apply applies a batch: in one transaction if it can, else event by event, so that the failure is told from the events
 // around it. It returns when all are applied, parked or skipped, or this session must end.

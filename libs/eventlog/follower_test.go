@@ -184,7 +184,7 @@ func TestFollowerKilled(t *testing.T) {
 	url := testkit.Database(t, "eventlog")
 	db := openURL(t, url, 12)
 	execute(t, db, effects)
-	kill, _ := killConnections(t, openURL(t, url, 1))
+	kill, spare := killConnections(t, openURL(t, url, 1))
 	var reached uint64
 	for reached < 600 {
 		var stops []func()
@@ -202,6 +202,7 @@ func TestFollowerKilled(t *testing.T) {
 			reached = max(reached, copies[i].Position())
 		}
 	}
+	spare()
 	requireEffects(t, db, 600)
 }
 

@@ -55,8 +55,9 @@ func replicaEpoch(info *jetstream.StreamInfo) (uint32, error) {
 	return uint32(epoch), nil
 }
 
-// readTimeout bounds the reading of one message, of which the largest ones take a while.
-const readTimeout = time.Minute
+// readTimeout bounds the reading of one message, of which the largest ones take a while. It is how long an answer that was
+// lost with its connection is waited for.
+const readTimeout = 10 * time.Second
 
 // message reads one message of the replica, from the stream's leader.
 func message(ctx context.Context, stream jetstream.Stream, position uint64) (*jetstream.RawStreamMsg, error) {

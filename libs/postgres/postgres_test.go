@@ -216,6 +216,10 @@ func TestBrokenConnections(t *testing.T) {
 				require.NoError(t, insert(t.Context(), db, "acme", "acme", name+"-before")) // connects and prepares again
 				proxy.CutAt(n, deliver)
 				err := insert(t.Context(), db, "acme", "acme", name)
+				if n == 1 { // nothing was done: it begins again on another connection
+					require.NoError(t, err)
+					return
+				}
 				require.Error(t, err)
 				require.True(t, postgres.Transient(err))
 				require.Equal(t, n == requests, errors.Is(err, postgres.ErrOutcomeUnknown), "%v", err)

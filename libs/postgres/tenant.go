@@ -39,15 +39,11 @@ func (db *DB) InTenantPipelined(ctx context.Context, tenant string, fn func(pgx.
 	if tenant == "" {
 		return fmt.Errorf("begin transaction: %w", ErrNoTenant)
 	}
-	conn, err := db.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("begin transaction: %w", err)
-	}
-	defer conn.Release() // a connection still in a transaction, as after a panic, is closed
-	tx, err := begin(ctx, conn, tenant)
+	conn, tx, err := db.begin(ctx, tenant)
 	if err != nil {
 		return fmt.Errorf("begin transaction for tenant %q: %w", tenant, err)
 	}
+	defer conn.Release() // a connection still in a transaction, as after a panic, is closed
 	defer func() {
 		if err != nil {
 			rollback(ctx, conn, tx)
@@ -63,8 +59,29 @@ func (db *DB) InTenantPipelined(ctx context.Context, tenant string, fn func(pgx.
 	return commit(ctx, conn, last)
 }
 
-// begin is the one place where a transaction is bound to a tenant.
-func begin(ctx context.Context, conn *pgxpool.Conn, tenant string) (pgx.Tx, error) {
+// begin takes a connection and begins. One that broke while nobody used it, as all do when the server restarts, shows only
+// now: nothing has been done yet, so that it is safe to begin on a new one.
+func (db *DB) begin(ctx context.Context, tenant string) (*pgxpool.Conn, pgx.Tx, error) {
+	for again := false; ; again = true {
+		conn, err := db.pool.Acquire(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		tx, err := bind(ctx, conn, tenant)
+		if err == nil {
+			return conn, tx, nil
+		}
+		dead := conn.Conn().IsClosed()
+		conn.Release()
+		if again || !dead || ctx.Err() != nil {
+			return nil, nil, err
+		}
+		db.pool.Reset() // the other idle ones are likely as dead
+	}
+}
+
+// bind is the one place where a transaction is bound to a tenant.
+func bind(ctx context.Context, conn *pgxpool.Conn, tenant string) (pgx.Tx, error) {
 	var batch pgx.Batch
 	batch.BeginTx(pgx.TxOptions{})
 	batch.Queue(`SELECT set_config('tollgate.tenant', $1, true)`, tenant)

@@ -4,6 +4,9 @@
 // identity signs; every other service only verifies, with the keys that identity publishes in the bucket
 // identity_keys, so that it goes on authorizing while identity is down. What a principal may do is decided by the
 // scopes in the token; roles are identity's business.
+//
+// It owns the access tokens of applications too (RFC 9068), which gateways verify with the same keys. The two kinds differ
+// in header and issuer, and neither passes for the other.
 package token
 
 import (
@@ -105,7 +108,7 @@ func ParseKeys(data []byte) (Keys, error) {
 // Verify returns who the signed token stands for at a time. The error says what is wrong with it, never the token.
 func (k Keys) Verify(signed string, now time.Time) (principal.Principal, error) {
 	var claims Claims
-	_, err := jwt.ParseWithClaims(signed, &claims, k.find,
+	parsed, err := jwt.ParseWithClaims(signed, &claims, k.find,
 		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithIssuer(Issuer),
 		jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return now }), jwt.WithLeeway(5*time.Second))
 	switch {
@@ -113,6 +116,8 @@ func (k Keys) Verify(signed string, now time.Time) (principal.Principal, error) 
 		return principal.Principal{}, errors.New("the token has expired")
 	case err != nil:
 		return principal.Principal{}, errors.New("the token is not one that identity signed")
+	case isAccess(parsed):
+		return principal.Principal{}, errors.New("the token is an application's access token, which manages nothing")
 	case claims.Tenant == "" || claims.Subject == "" || claims.Tenant == principal.AllTenants:
 		return principal.Principal{}, errors.New("the token names no tenant or no subject")
 	}

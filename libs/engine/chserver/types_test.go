@@ -27,7 +27,7 @@ func TestTypesSurviveTheWay(t *testing.T) {
 		{"DateTime64(3, 'Europe/Berlin')", "'2026-02-28 23:59:59.123'"},
 		{"LowCardinality(String)", "'low'"}, {"LowCardinality(Nullable(String))", "NULL"}, {"Nullable(Int32)", "NULL"}, {"Nullable(String)", "'x'"},
 		{"Enum8('a' = 1, 'b' = 2)", "'b'"}, {"IPv4", "'192.0.2.1'"}, {"IPv6", "'2001:db8::1'"},
-		{"Array(Nullable(String))", "['a', NULL]"}, {"Array(Array(UInt8))", "[[1], [], [2, 3]]"}, {"Map(String, UInt64)", "map('a', 1, 'b', 2)"},
+		{"Array(Nullable(String))", "['a', NULL]"}, {"Array(Array(UInt8))", "[[1], [], [2, 3]]"}, {"Map(String, UInt64)", "map('a', 1)"},
 		{"Tuple(UInt8, String)", "(1, 'x')"},
 	} {
 		t.Run(c.kind, func(t *testing.T) {

@@ -1,4 +1,6 @@
-package app
+// Package seal owns secrets at rest: AES-256-GCM (NIST SP 800-38D) under a key that is not in the database. Every service that
+// must get a secret back (a signing key, a webhook's secret) uses it; what only has to be compared is hashed instead.
+package seal
 
 import (
 	"crypto/aes"
@@ -9,11 +11,11 @@ import (
 	"fmt"
 )
 
-// Seal encrypts secrets at rest with AES-256-GCM under a key that is not in the database.
+// Seal encrypts and decrypts. It is safe for concurrent use.
 type Seal struct{ aead cipher.AEAD }
 
-// NewSeal takes the key as 32 bytes in base64.
-func NewSeal(encoded string) (*Seal, error) {
+// New takes the key as 32 bytes in base64.
+func New(encoded string) (*Seal, error) {
 	key, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || len(key) != 32 {
 		return nil, errors.New("seal-key: is not 32 bytes in base64; make one with: head -c 32 /dev/urandom | base64")
