@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/operation"
+	"github.com/tollgate/tollgate/libs/seal"
 	"github.com/tollgate/tollgate/libs/service"
 	"github.com/tollgate/tollgate/services/identity/internal/api"
 	"github.com/tollgate/tollgate/services/identity/internal/app"
@@ -29,7 +30,7 @@ type Config struct {
 
 // Validate reports every field that is wrong.
 func (c Config) Validate() error {
-	_, sealErr := app.NewSeal(c.SealKey)
+	_, sealErr := seal.New(c.SealKey)
 	return errors.Join(c.Service.Validate(), sealErr)
 }
 
@@ -57,11 +58,11 @@ func New(ctx context.Context, c Config, d service.Deps) (*Identity, error) {
 }
 
 func build(ctx context.Context, c Config, base *service.Base) (*Identity, error) {
-	seal, err := app.NewSeal(c.SealKey)
+	sealer, err := seal.New(c.SealKey)
 	if err != nil {
 		return nil, err
 	}
-	useCases := app.New(base.Events, base.DB, base.Clock, seal)
+	useCases := app.New(base.Events, base.DB, base.Clock, sealer)
 	if err := useCases.EnsureSigningKey(ctx); err != nil {
 		return nil, err
 	}

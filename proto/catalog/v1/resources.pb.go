@@ -93,13 +93,24 @@ type APIVersionSpec struct {
 	Stage    string    `protobuf:"bytes,2,opt,name=stage,proto3" json:"stage,omitempty"`
 	Route    *Route    `protobuf:"bytes,3,opt,name=route,proto3" json:"route,omitempty"`
 	Upstream *Upstream `protobuf:"bytes,4,opt,name=upstream,proto3" json:"upstream,omitempty"`
-	// Accepted kinds of credential: apiKey; empty means that no credential is asked for.
+	// Accepted kinds of credential: apiKey, oauth2 (access tokens issued by Tollgate), jwt (tokens of the issuers below);
+	// empty means that no credential is asked for.
 	Authenticate []string `protobuf:"bytes,5,rep,name=authenticate,proto3" json:"authenticate,omitempty"`
 	// Quantities the upstream reports in Tollgate-Usage, by meter name.
-	Meters        map[string]*Meter `protobuf:"bytes,6,rep,name=meters,proto3" json:"meters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Policies      []*Policy         `protobuf:"bytes,7,rep,name=policies,proto3" json:"policies,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Meters   map[string]*Meter `protobuf:"bytes,6,rep,name=meters,proto3" json:"meters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Policies []*Policy         `protobuf:"bytes,7,rep,name=policies,proto3" json:"policies,omitempty"`
+	// Scopes and roles that operations ask of the caller, besides the scopes in the document's security requirements.
+	Access []*Access `protobuf:"bytes,8,rep,name=access,proto3" json:"access,omitempty"`
+	// Issuers whose tokens are accepted where authenticate has jwt.
+	Issuers []*Issuer `protobuf:"bytes,9,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// When the version, once deprecated, stops being served: a date (2027-06-30) or a time (RFC 3339).
+	Sunset string `protobuf:"bytes,10,opt,name=sunset,proto3" json:"sunset,omitempty"`
+	// Where callers read how to move to another version: an absolute URL.
+	DeprecationLink string `protobuf:"bytes,11,opt,name=deprecation_link,json=deprecationLink,proto3" json:"deprecation_link,omitempty"`
+	// Hosts from which external references of the document may be read; none by default.
+	ExternalReferences []string `protobuf:"bytes,12,rep,name=external_references,json=externalReferences,proto3" json:"external_references,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *APIVersionSpec) Reset() {
@@ -181,6 +192,196 @@ func (x *APIVersionSpec) GetPolicies() []*Policy {
 	return nil
 }
 
+func (x *APIVersionSpec) GetAccess() []*Access {
+	if x != nil {
+		return x.Access
+	}
+	return nil
+}
+
+func (x *APIVersionSpec) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+func (x *APIVersionSpec) GetSunset() string {
+	if x != nil {
+		return x.Sunset
+	}
+	return ""
+}
+
+func (x *APIVersionSpec) GetDeprecationLink() string {
+	if x != nil {
+		return x.DeprecationLink
+	}
+	return ""
+}
+
+func (x *APIVersionSpec) GetExternalReferences() []string {
+	if x != nil {
+		return x.ExternalReferences
+	}
+	return nil
+}
+
+// Access is what the caller of some operations must have.
+type Access struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Operation ids, or "METHOD /path"; empty means every operation.
+	Operations []string `protobuf:"bytes,1,rep,name=operations,proto3" json:"operations,omitempty"`
+	// All of these scopes.
+	Scopes []string `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// At least one of these roles.
+	Roles         []string `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Access) Reset() {
+	*x = Access{}
+	mi := &file_catalog_v1_resources_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Access) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Access) ProtoMessage() {}
+
+func (x *Access) ProtoReflect() protoreflect.Message {
+	mi := &file_catalog_v1_resources_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Access.ProtoReflect.Descriptor instead.
+func (*Access) Descriptor() ([]byte, []int) {
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Access) GetOperations() []string {
+	if x != nil {
+		return x.Operations
+	}
+	return nil
+}
+
+func (x *Access) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *Access) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+// Issuer is an authorization server whose JSON Web Tokens (RFC 7519) are accepted.
+type Issuer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The claim "iss", exactly.
+	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// Where the issuer publishes its keys (JWK Set, RFC 7517): an https URL, or http on a loopback address.
+	JwksUri string `protobuf:"bytes,2,opt,name=jwks_uri,json=jwksUri,proto3" json:"jwks_uri,omitempty"`
+	// At least one of these must be in the claim "aud".
+	Audiences []string `protobuf:"bytes,3,rep,name=audiences,proto3" json:"audiences,omitempty"`
+	// Claim that names the client, as the application's credential of kind jwt names it; azp by default, then client_id, then sub.
+	ClientClaim string `protobuf:"bytes,4,opt,name=client_claim,json=clientClaim,proto3" json:"client_claim,omitempty"`
+	// Claim with the scopes: a string separated by spaces, or a list; scope by default.
+	ScopesClaim string `protobuf:"bytes,5,opt,name=scopes_claim,json=scopesClaim,proto3" json:"scopes_claim,omitempty"`
+	// Claim with the roles: a list; roles by default.
+	RolesClaim    string `protobuf:"bytes,6,opt,name=roles_claim,json=rolesClaim,proto3" json:"roles_claim,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Issuer) Reset() {
+	*x = Issuer{}
+	mi := &file_catalog_v1_resources_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Issuer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Issuer) ProtoMessage() {}
+
+func (x *Issuer) ProtoReflect() protoreflect.Message {
+	mi := &file_catalog_v1_resources_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
+func (*Issuer) Descriptor() ([]byte, []int) {
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Issuer) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Issuer) GetJwksUri() string {
+	if x != nil {
+		return x.JwksUri
+	}
+	return ""
+}
+
+func (x *Issuer) GetAudiences() []string {
+	if x != nil {
+		return x.Audiences
+	}
+	return nil
+}
+
+func (x *Issuer) GetClientClaim() string {
+	if x != nil {
+		return x.ClientClaim
+	}
+	return ""
+}
+
+func (x *Issuer) GetScopesClaim() string {
+	if x != nil {
+		return x.ScopesClaim
+	}
+	return ""
+}
+
+func (x *Issuer) GetRolesClaim() string {
+	if x != nil {
+		return x.RolesClaim
+	}
+	return ""
+}
+
 // Route says which requests go to a version.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -196,7 +397,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[2]
+	mi := &file_catalog_v1_resources_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -208,7 +409,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[2]
+	mi := &file_catalog_v1_resources_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -221,7 +422,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{2}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Route) GetHosts() []string {
@@ -258,7 +459,7 @@ type Upstream struct {
 
 func (x *Upstream) Reset() {
 	*x = Upstream{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[3]
+	mi := &file_catalog_v1_resources_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -270,7 +471,7 @@ func (x *Upstream) String() string {
 func (*Upstream) ProtoMessage() {}
 
 func (x *Upstream) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[3]
+	mi := &file_catalog_v1_resources_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -283,7 +484,7 @@ func (x *Upstream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upstream.ProtoReflect.Descriptor instead.
 func (*Upstream) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{3}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Upstream) GetTargets() []*Target {
@@ -320,7 +521,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[4]
+	mi := &file_catalog_v1_resources_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -332,7 +533,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[4]
+	mi := &file_catalog_v1_resources_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -345,7 +546,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{4}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Target) GetUrl() string {
@@ -375,7 +576,7 @@ type Retries struct {
 
 func (x *Retries) Reset() {
 	*x = Retries{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[5]
+	mi := &file_catalog_v1_resources_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +588,7 @@ func (x *Retries) String() string {
 func (*Retries) ProtoMessage() {}
 
 func (x *Retries) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[5]
+	mi := &file_catalog_v1_resources_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +601,7 @@ func (x *Retries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retries.ProtoReflect.Descriptor instead.
 func (*Retries) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{5}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Retries) GetAttempts() uint32 {
@@ -428,7 +629,7 @@ type Meter struct {
 
 func (x *Meter) Reset() {
 	*x = Meter{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[6]
+	mi := &file_catalog_v1_resources_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +641,7 @@ func (x *Meter) String() string {
 func (*Meter) ProtoMessage() {}
 
 func (x *Meter) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[6]
+	mi := &file_catalog_v1_resources_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +654,7 @@ func (x *Meter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meter.ProtoReflect.Descriptor instead.
 func (*Meter) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{6}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Meter) GetUnit() string {
@@ -497,7 +698,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[7]
+	mi := &file_catalog_v1_resources_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +710,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[7]
+	mi := &file_catalog_v1_resources_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +723,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{7}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Policy) GetKind() string {
@@ -590,17 +791,21 @@ func (x *Policy) GetMaxBody() uint64 {
 
 // ProductSpec is the specification of the resource kind Product.
 type ProductSpec struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Title         string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
-	Description   string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
-	Includes      []*ProductItem         `protobuf:"bytes,3,rep,name=includes,proto3" json:"includes,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Title       string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
+	Description string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	Includes    []*ProductItem         `protobuf:"bytes,3,rep,name=includes,proto3" json:"includes,omitempty"`
+	// public (the default): every account sees it and may ask for it. private: the accounts below only.
+	Visibility string `protobuf:"bytes,4,opt,name=visibility,proto3" json:"visibility,omitempty"`
+	// Names of the accounts that see a private product.
+	Accounts      []string `protobuf:"bytes,5,rep,name=accounts,proto3" json:"accounts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProductSpec) Reset() {
 	*x = ProductSpec{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[8]
+	mi := &file_catalog_v1_resources_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +817,7 @@ func (x *ProductSpec) String() string {
 func (*ProductSpec) ProtoMessage() {}
 
 func (x *ProductSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[8]
+	mi := &file_catalog_v1_resources_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +830,7 @@ func (x *ProductSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductSpec.ProtoReflect.Descriptor instead.
 func (*ProductSpec) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{8}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProductSpec) GetTitle() string {
@@ -649,6 +854,20 @@ func (x *ProductSpec) GetIncludes() []*ProductItem {
 	return nil
 }
 
+func (x *ProductSpec) GetVisibility() string {
+	if x != nil {
+		return x.Visibility
+	}
+	return ""
+}
+
+func (x *ProductSpec) GetAccounts() []string {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
 // ProductItem names one API version in a product.
 type ProductItem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -660,7 +879,7 @@ type ProductItem struct {
 
 func (x *ProductItem) Reset() {
 	*x = ProductItem{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[9]
+	mi := &file_catalog_v1_resources_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +891,7 @@ func (x *ProductItem) String() string {
 func (*ProductItem) ProtoMessage() {}
 
 func (x *ProductItem) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[9]
+	mi := &file_catalog_v1_resources_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +904,7 @@ func (x *ProductItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductItem.ProtoReflect.Descriptor instead.
 func (*ProductItem) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{9}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProductItem) GetApiVersion() string {
@@ -713,14 +932,20 @@ type PlanSpec struct {
 	// Largest amount of a period: a cap line takes off the rest.
 	Maximum string `protobuf:"bytes,10,opt,name=maximum,proto3" json:"maximum,omitempty"`
 	// Calls are paid from the account's wallet.
-	Prepaid       bool `protobuf:"varint,11,opt,name=prepaid,proto3" json:"prepaid,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Prepaid bool `protobuf:"varint,11,opt,name=prepaid,proto3" json:"prepaid,omitempty"`
+	// Terms that whoever asks for the plan accepts.
+	Terms *Terms `protobuf:"bytes,12,opt,name=terms,proto3" json:"terms,omitempty"`
+	// Most subscriptions that are active at once; those beyond it wait in line. 0 means no bound.
+	Capacity uint32 `protobuf:"varint,13,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	// How long a request waits for a decision before it expires, in days; 0 means for ever.
+	RequestExpiresDays uint32 `protobuf:"varint,14,opt,name=request_expires_days,json=requestExpiresDays,proto3" json:"request_expires_days,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *PlanSpec) Reset() {
 	*x = PlanSpec{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[10]
+	mi := &file_catalog_v1_resources_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +957,7 @@ func (x *PlanSpec) String() string {
 func (*PlanSpec) ProtoMessage() {}
 
 func (x *PlanSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[10]
+	mi := &file_catalog_v1_resources_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +970,7 @@ func (x *PlanSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanSpec.ProtoReflect.Descriptor instead.
 func (*PlanSpec) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{10}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PlanSpec) GetTitle() string {
@@ -825,6 +1050,82 @@ func (x *PlanSpec) GetPrepaid() bool {
 	return false
 }
 
+func (x *PlanSpec) GetTerms() *Terms {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+func (x *PlanSpec) GetCapacity() uint32 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+func (x *PlanSpec) GetRequestExpiresDays() uint32 {
+	if x != nil {
+		return x.RequestExpiresDays
+	}
+	return 0
+}
+
+// Terms are conditions that are accepted with a request.
+type Terms struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of this wording, for example "2027-01".
+	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Where it is published: an absolute URL.
+	Url           string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Terms) Reset() {
+	*x = Terms{}
+	mi := &file_catalog_v1_resources_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Terms) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Terms) ProtoMessage() {}
+
+func (x *Terms) ProtoReflect() protoreflect.Message {
+	mi := &file_catalog_v1_resources_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Terms.ProtoReflect.Descriptor instead.
+func (*Terms) Descriptor() ([]byte, []int) {
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Terms) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Terms) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
 // Period is the billing period of a plan.
 type Period struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -842,7 +1143,7 @@ type Period struct {
 
 func (x *Period) Reset() {
 	*x = Period{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[11]
+	mi := &file_catalog_v1_resources_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +1155,7 @@ func (x *Period) String() string {
 func (*Period) ProtoMessage() {}
 
 func (x *Period) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[11]
+	mi := &file_catalog_v1_resources_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +1168,7 @@ func (x *Period) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Period.ProtoReflect.Descriptor instead.
 func (*Period) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{11}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Period) GetEvery() string {
@@ -919,7 +1220,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[12]
+	mi := &file_catalog_v1_resources_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1232,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[12]
+	mi := &file_catalog_v1_resources_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1245,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{12}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Limit) GetRate() uint64 {
@@ -1009,7 +1310,7 @@ type Charging struct {
 
 func (x *Charging) Reset() {
 	*x = Charging{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[13]
+	mi := &file_catalog_v1_resources_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1322,7 @@ func (x *Charging) String() string {
 func (*Charging) ProtoMessage() {}
 
 func (x *Charging) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[13]
+	mi := &file_catalog_v1_resources_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1335,7 @@ func (x *Charging) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charging.ProtoReflect.Descriptor instead.
 func (*Charging) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{13}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Charging) GetBillable() []string {
@@ -1091,7 +1392,7 @@ type Price struct {
 
 func (x *Price) Reset() {
 	*x = Price{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[14]
+	mi := &file_catalog_v1_resources_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1404,7 @@ func (x *Price) String() string {
 func (*Price) ProtoMessage() {}
 
 func (x *Price) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[14]
+	mi := &file_catalog_v1_resources_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1417,7 @@ func (x *Price) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Price.ProtoReflect.Descriptor instead.
 func (*Price) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{14}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Price) GetName() string {
@@ -1267,7 +1568,7 @@ type Tier struct {
 
 func (x *Tier) Reset() {
 	*x = Tier{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[15]
+	mi := &file_catalog_v1_resources_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1580,7 @@ func (x *Tier) String() string {
 func (*Tier) ProtoMessage() {}
 
 func (x *Tier) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[15]
+	mi := &file_catalog_v1_resources_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1593,7 @@ func (x *Tier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tier.ProtoReflect.Descriptor instead.
 func (*Tier) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{15}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Tier) GetUpTo() string {
@@ -1334,7 +1635,7 @@ type FreeAllowance struct {
 
 func (x *FreeAllowance) Reset() {
 	*x = FreeAllowance{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[16]
+	mi := &file_catalog_v1_resources_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1346,7 +1647,7 @@ func (x *FreeAllowance) String() string {
 func (*FreeAllowance) ProtoMessage() {}
 
 func (x *FreeAllowance) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[16]
+	mi := &file_catalog_v1_resources_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1359,7 +1660,7 @@ func (x *FreeAllowance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreeAllowance.ProtoReflect.Descriptor instead.
 func (*FreeAllowance) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{16}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FreeAllowance) GetEvents() string {
@@ -1387,7 +1688,7 @@ type Bounds struct {
 
 func (x *Bounds) Reset() {
 	*x = Bounds{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[17]
+	mi := &file_catalog_v1_resources_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1700,7 @@ func (x *Bounds) String() string {
 func (*Bounds) ProtoMessage() {}
 
 func (x *Bounds) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[17]
+	mi := &file_catalog_v1_resources_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1713,7 @@ func (x *Bounds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bounds.ProtoReflect.Descriptor instead.
 func (*Bounds) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{17}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Bounds) GetMin() string {
@@ -1440,7 +1741,7 @@ type Discount struct {
 
 func (x *Discount) Reset() {
 	*x = Discount{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[18]
+	mi := &file_catalog_v1_resources_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1753,7 @@ func (x *Discount) String() string {
 func (*Discount) ProtoMessage() {}
 
 func (x *Discount) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[18]
+	mi := &file_catalog_v1_resources_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1766,7 @@ func (x *Discount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discount.ProtoReflect.Descriptor instead.
 func (*Discount) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{18}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Discount) GetUnits() string {
@@ -1491,7 +1792,7 @@ const file_catalog_v1_resources_proto_rawDesc = "" +
 	"\aAPISpec\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\"\xfd\x02\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\"\xcb\x04\n" +
 	"\x0eAPIVersionSpec\x12\x18\n" +
 	"\aopenapi\x18\x01 \x01(\tR\aopenapi\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12'\n" +
@@ -1499,10 +1800,30 @@ const file_catalog_v1_resources_proto_rawDesc = "" +
 	"\bupstream\x18\x04 \x01(\v2\x14.catalog.v1.UpstreamR\bupstream\x12\"\n" +
 	"\fauthenticate\x18\x05 \x03(\tR\fauthenticate\x12>\n" +
 	"\x06meters\x18\x06 \x03(\v2&.catalog.v1.APIVersionSpec.MetersEntryR\x06meters\x12.\n" +
-	"\bpolicies\x18\a \x03(\v2\x12.catalog.v1.PolicyR\bpolicies\x1aL\n" +
+	"\bpolicies\x18\a \x03(\v2\x12.catalog.v1.PolicyR\bpolicies\x12*\n" +
+	"\x06access\x18\b \x03(\v2\x12.catalog.v1.AccessR\x06access\x12,\n" +
+	"\aissuers\x18\t \x03(\v2\x12.catalog.v1.IssuerR\aissuers\x12\x16\n" +
+	"\x06sunset\x18\n" +
+	" \x01(\tR\x06sunset\x12)\n" +
+	"\x10deprecation_link\x18\v \x01(\tR\x0fdeprecationLink\x12/\n" +
+	"\x13external_references\x18\f \x03(\tR\x12externalReferences\x1aL\n" +
 	"\vMetersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.catalog.v1.MeterR\x05value:\x028\x01\"X\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.catalog.v1.MeterR\x05value:\x028\x01\"V\n" +
+	"\x06Access\x12\x1e\n" +
+	"\n" +
+	"operations\x18\x01 \x03(\tR\n" +
+	"operations\x12\x16\n" +
+	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x12\x14\n" +
+	"\x05roles\x18\x03 \x03(\tR\x05roles\"\xc0\x01\n" +
+	"\x06Issuer\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\x12\x19\n" +
+	"\bjwks_uri\x18\x02 \x01(\tR\ajwksUri\x12\x1c\n" +
+	"\taudiences\x18\x03 \x03(\tR\taudiences\x12!\n" +
+	"\fclient_claim\x18\x04 \x01(\tR\vclientClaim\x12!\n" +
+	"\fscopes_claim\x18\x05 \x01(\tR\vscopesClaim\x12\x1f\n" +
+	"\vroles_claim\x18\x06 \x01(\tR\n" +
+	"rolesClaim\"X\n" +
 	"\x05Route\x12\x14\n" +
 	"\x05hosts\x18\x01 \x03(\tR\x05hosts\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12!\n" +
@@ -1529,14 +1850,18 @@ const file_catalog_v1_resources_proto_rawDesc = "" +
 	"\x06expose\x18\x06 \x03(\tR\x06expose\x12 \n" +
 	"\vcredentials\x18\a \x01(\bR\vcredentials\x12\x17\n" +
 	"\amax_age\x18\b \x01(\tR\x06maxAge\x12\x19\n" +
-	"\bmax_body\x18\t \x01(\x04R\amaxBody\"z\n" +
+	"\bmax_body\x18\t \x01(\x04R\amaxBody\"\xb6\x01\n" +
 	"\vProductSpec\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x123\n" +
-	"\bincludes\x18\x03 \x03(\v2\x17.catalog.v1.ProductItemR\bincludes\".\n" +
+	"\bincludes\x18\x03 \x03(\v2\x17.catalog.v1.ProductItemR\bincludes\x12\x1e\n" +
+	"\n" +
+	"visibility\x18\x04 \x01(\tR\n" +
+	"visibility\x12\x1a\n" +
+	"\baccounts\x18\x05 \x03(\tR\baccounts\".\n" +
 	"\vProductItem\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
-	"apiVersion\"\xfc\x02\n" +
+	"apiVersion\"\xf3\x03\n" +
 	"\bPlanSpec\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1a\n" +
@@ -1549,7 +1874,13 @@ const file_catalog_v1_resources_proto_rawDesc = "" +
 	"\aminimum\x18\t \x01(\tR\aminimum\x12\x18\n" +
 	"\amaximum\x18\n" +
 	" \x01(\tR\amaximum\x12\x18\n" +
-	"\aprepaid\x18\v \x01(\bR\aprepaid\"q\n" +
+	"\aprepaid\x18\v \x01(\bR\aprepaid\x12'\n" +
+	"\x05terms\x18\f \x01(\v2\x11.catalog.v1.TermsR\x05terms\x12\x1a\n" +
+	"\bcapacity\x18\r \x01(\rR\bcapacity\x120\n" +
+	"\x14request_expires_days\x18\x0e \x01(\rR\x12requestExpiresDays\"3\n" +
+	"\x05Terms\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\"q\n" +
 	"\x06Period\x12\x14\n" +
 	"\x05every\x18\x01 \x01(\tR\x05every\x12\x16\n" +
 	"\x06anchor\x18\x02 \x01(\tR\x06anchor\x12\x1b\n" +
@@ -1617,51 +1948,57 @@ func file_catalog_v1_resources_proto_rawDescGZIP() []byte {
 	return file_catalog_v1_resources_proto_rawDescData
 }
 
-var file_catalog_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_catalog_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_catalog_v1_resources_proto_goTypes = []any{
 	(*APISpec)(nil),        // 0: catalog.v1.APISpec
 	(*APIVersionSpec)(nil), // 1: catalog.v1.APIVersionSpec
-	(*Route)(nil),          // 2: catalog.v1.Route
-	(*Upstream)(nil),       // 3: catalog.v1.Upstream
-	(*Target)(nil),         // 4: catalog.v1.Target
-	(*Retries)(nil),        // 5: catalog.v1.Retries
-	(*Meter)(nil),          // 6: catalog.v1.Meter
-	(*Policy)(nil),         // 7: catalog.v1.Policy
-	(*ProductSpec)(nil),    // 8: catalog.v1.ProductSpec
-	(*ProductItem)(nil),    // 9: catalog.v1.ProductItem
-	(*PlanSpec)(nil),       // 10: catalog.v1.PlanSpec
-	(*Period)(nil),         // 11: catalog.v1.Period
-	(*Limit)(nil),          // 12: catalog.v1.Limit
-	(*Charging)(nil),       // 13: catalog.v1.Charging
-	(*Price)(nil),          // 14: catalog.v1.Price
-	(*Tier)(nil),           // 15: catalog.v1.Tier
-	(*FreeAllowance)(nil),  // 16: catalog.v1.FreeAllowance
-	(*Bounds)(nil),         // 17: catalog.v1.Bounds
-	(*Discount)(nil),       // 18: catalog.v1.Discount
-	nil,                    // 19: catalog.v1.APIVersionSpec.MetersEntry
+	(*Access)(nil),         // 2: catalog.v1.Access
+	(*Issuer)(nil),         // 3: catalog.v1.Issuer
+	(*Route)(nil),          // 4: catalog.v1.Route
+	(*Upstream)(nil),       // 5: catalog.v1.Upstream
+	(*Target)(nil),         // 6: catalog.v1.Target
+	(*Retries)(nil),        // 7: catalog.v1.Retries
+	(*Meter)(nil),          // 8: catalog.v1.Meter
+	(*Policy)(nil),         // 9: catalog.v1.Policy
+	(*ProductSpec)(nil),    // 10: catalog.v1.ProductSpec
+	(*ProductItem)(nil),    // 11: catalog.v1.ProductItem
+	(*PlanSpec)(nil),       // 12: catalog.v1.PlanSpec
+	(*Terms)(nil),          // 13: catalog.v1.Terms
+	(*Period)(nil),         // 14: catalog.v1.Period
+	(*Limit)(nil),          // 15: catalog.v1.Limit
+	(*Charging)(nil),       // 16: catalog.v1.Charging
+	(*Price)(nil),          // 17: catalog.v1.Price
+	(*Tier)(nil),           // 18: catalog.v1.Tier
+	(*FreeAllowance)(nil),  // 19: catalog.v1.FreeAllowance
+	(*Bounds)(nil),         // 20: catalog.v1.Bounds
+	(*Discount)(nil),       // 21: catalog.v1.Discount
+	nil,                    // 22: catalog.v1.APIVersionSpec.MetersEntry
 }
 var file_catalog_v1_resources_proto_depIdxs = []int32{
-	2,  // 0: catalog.v1.APIVersionSpec.route:type_name -> catalog.v1.Route
-	3,  // 1: catalog.v1.APIVersionSpec.upstream:type_name -> catalog.v1.Upstream
-	19, // 2: catalog.v1.APIVersionSpec.meters:type_name -> catalog.v1.APIVersionSpec.MetersEntry
-	7,  // 3: catalog.v1.APIVersionSpec.policies:type_name -> catalog.v1.Policy
-	4,  // 4: catalog.v1.Upstream.targets:type_name -> catalog.v1.Target
-	5,  // 5: catalog.v1.Upstream.retries:type_name -> catalog.v1.Retries
-	9,  // 6: catalog.v1.ProductSpec.includes:type_name -> catalog.v1.ProductItem
-	11, // 7: catalog.v1.PlanSpec.period:type_name -> catalog.v1.Period
-	12, // 8: catalog.v1.PlanSpec.limits:type_name -> catalog.v1.Limit
-	13, // 9: catalog.v1.PlanSpec.charging:type_name -> catalog.v1.Charging
-	14, // 10: catalog.v1.PlanSpec.prices:type_name -> catalog.v1.Price
-	15, // 11: catalog.v1.Price.tiers:type_name -> catalog.v1.Tier
-	16, // 12: catalog.v1.Price.free:type_name -> catalog.v1.FreeAllowance
-	17, // 13: catalog.v1.Price.per_event:type_name -> catalog.v1.Bounds
-	18, // 14: catalog.v1.Price.discount:type_name -> catalog.v1.Discount
-	6,  // 15: catalog.v1.APIVersionSpec.MetersEntry.value:type_name -> catalog.v1.Meter
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	4,  // 0: catalog.v1.APIVersionSpec.route:type_name -> catalog.v1.Route
+	5,  // 1: catalog.v1.APIVersionSpec.upstream:type_name -> catalog.v1.Upstream
+	22, // 2: catalog.v1.APIVersionSpec.meters:type_name -> catalog.v1.APIVersionSpec.MetersEntry
+	9,  // 3: catalog.v1.APIVersionSpec.policies:type_name -> catalog.v1.Policy
+	2,  // 4: catalog.v1.APIVersionSpec.access:type_name -> catalog.v1.Access
+	3,  // 5: catalog.v1.APIVersionSpec.issuers:type_name -> catalog.v1.Issuer
+	6,  // 6: catalog.v1.Upstream.targets:type_name -> catalog.v1.Target
+	7,  // 7: catalog.v1.Upstream.retries:type_name -> catalog.v1.Retries
+	11, // 8: catalog.v1.ProductSpec.includes:type_name -> catalog.v1.ProductItem
+	14, // 9: catalog.v1.PlanSpec.period:type_name -> catalog.v1.Period
+	15, // 10: catalog.v1.PlanSpec.limits:type_name -> catalog.v1.Limit
+	16, // 11: catalog.v1.PlanSpec.charging:type_name -> catalog.v1.Charging
+	17, // 12: catalog.v1.PlanSpec.prices:type_name -> catalog.v1.Price
+	13, // 13: catalog.v1.PlanSpec.terms:type_name -> catalog.v1.Terms
+	18, // 14: catalog.v1.Price.tiers:type_name -> catalog.v1.Tier
+	19, // 15: catalog.v1.Price.free:type_name -> catalog.v1.FreeAllowance
+	20, // 16: catalog.v1.Price.per_event:type_name -> catalog.v1.Bounds
+	21, // 17: catalog.v1.Price.discount:type_name -> catalog.v1.Discount
+	8,  // 18: catalog.v1.APIVersionSpec.MetersEntry.value:type_name -> catalog.v1.Meter
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_catalog_v1_resources_proto_init() }
@@ -1675,7 +2012,7 @@ func file_catalog_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_catalog_v1_resources_proto_rawDesc), len(file_catalog_v1_resources_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

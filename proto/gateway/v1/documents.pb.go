@@ -47,9 +47,19 @@ type APIDocument struct {
 	// Ids of the products that include the version.
 	Products []string `protobuf:"bytes,15,rep,name=products,proto3" json:"products,omitempty"`
 	// The version is not served any more. The only way to take one away: a missing key removes nothing.
-	Removed       bool `protobuf:"varint,16,opt,name=removed,proto3" json:"removed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Removed bool `protobuf:"varint,16,opt,name=removed,proto3" json:"removed,omitempty"`
+	// What operations ask of the caller, one entry for each operation that asks something: from the document's security
+	// requirements and the version's access list.
+	Access  []*OperationAccess `protobuf:"bytes,17,rep,name=access,proto3" json:"access,omitempty"`
+	Issuers []*v1.Issuer       `protobuf:"bytes,18,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// Stage mocked: the answers, made from the document's examples and schemas.
+	Mocks []*MockAnswer `protobuf:"bytes,19,rep,name=mocks,proto3" json:"mocks,omitempty"`
+	// Stage deprecated: since when, and when it ends, in seconds since the Unix epoch; 0 means not told.
+	DeprecatedAt    int64  `protobuf:"varint,20,opt,name=deprecated_at,json=deprecatedAt,proto3" json:"deprecated_at,omitempty"`
+	SunsetAt        int64  `protobuf:"varint,21,opt,name=sunset_at,json=sunsetAt,proto3" json:"sunset_at,omitempty"`
+	DeprecationLink string `protobuf:"bytes,22,opt,name=deprecation_link,json=deprecationLink,proto3" json:"deprecation_link,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *APIDocument) Reset() {
@@ -194,6 +204,245 @@ func (x *APIDocument) GetRemoved() bool {
 	return false
 }
 
+func (x *APIDocument) GetAccess() []*OperationAccess {
+	if x != nil {
+		return x.Access
+	}
+	return nil
+}
+
+func (x *APIDocument) GetIssuers() []*v1.Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+func (x *APIDocument) GetMocks() []*MockAnswer {
+	if x != nil {
+		return x.Mocks
+	}
+	return nil
+}
+
+func (x *APIDocument) GetDeprecatedAt() int64 {
+	if x != nil {
+		return x.DeprecatedAt
+	}
+	return 0
+}
+
+func (x *APIDocument) GetSunsetAt() int64 {
+	if x != nil {
+		return x.SunsetAt
+	}
+	return 0
+}
+
+func (x *APIDocument) GetDeprecationLink() string {
+	if x != nil {
+		return x.DeprecationLink
+	}
+	return ""
+}
+
+// OperationAccess is what the caller of one operation must have.
+type OperationAccess struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Operation.id.
+	Operation string `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Alternatives: the scopes of one of them must all be there. None means that no scope is asked for.
+	Scopes []*ScopeSet `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// At least one of these roles; none means that no role is asked for.
+	Roles         []string `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperationAccess) Reset() {
+	*x = OperationAccess{}
+	mi := &file_gateway_v1_documents_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperationAccess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperationAccess) ProtoMessage() {}
+
+func (x *OperationAccess) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_v1_documents_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperationAccess.ProtoReflect.Descriptor instead.
+func (*OperationAccess) Descriptor() ([]byte, []int) {
+	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *OperationAccess) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *OperationAccess) GetScopes() []*ScopeSet {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *OperationAccess) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+// ScopeSet is a set of scopes that are asked for together.
+type ScopeSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scopes        []string               `protobuf:"bytes,1,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScopeSet) Reset() {
+	*x = ScopeSet{}
+	mi := &file_gateway_v1_documents_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScopeSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScopeSet) ProtoMessage() {}
+
+func (x *ScopeSet) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_v1_documents_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScopeSet.ProtoReflect.Descriptor instead.
+func (*ScopeSet) Descriptor() ([]byte, []int) {
+	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ScopeSet) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+// MockAnswer is one answer of an operation.
+type MockAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Operation.id.
+	Operation string `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	Status    uint32 `protobuf:"varint,2,opt,name=status,proto3" json:"status,omitempty"`
+	// Media type, for example "application/json"; empty for an answer without a body.
+	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Name of the example in the document; empty for one that was made from the schema.
+	Example       string            `protobuf:"bytes,4,opt,name=example,proto3" json:"example,omitempty"`
+	Headers       map[string]string `protobuf:"bytes,5,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Body          []byte            `protobuf:"bytes,6,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MockAnswer) Reset() {
+	*x = MockAnswer{}
+	mi := &file_gateway_v1_documents_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MockAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MockAnswer) ProtoMessage() {}
+
+func (x *MockAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_v1_documents_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MockAnswer.ProtoReflect.Descriptor instead.
+func (*MockAnswer) Descriptor() ([]byte, []int) {
+	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *MockAnswer) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *MockAnswer) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *MockAnswer) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *MockAnswer) GetExample() string {
+	if x != nil {
+		return x.Example
+	}
+	return ""
+}
+
+func (x *MockAnswer) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *MockAnswer) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
 // EntitlementDocument is an application's right to a product: the value of a key in the bucket gw_entitlements, whose
 // key is "<application>.<product>". An older revision than the one held is ignored.
 type EntitlementDocument struct {
@@ -221,7 +470,7 @@ type EntitlementDocument struct {
 
 func (x *EntitlementDocument) Reset() {
 	*x = EntitlementDocument{}
-	mi := &file_gateway_v1_documents_proto_msgTypes[1]
+	mi := &file_gateway_v1_documents_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -233,7 +482,7 @@ func (x *EntitlementDocument) String() string {
 func (*EntitlementDocument) ProtoMessage() {}
 
 func (x *EntitlementDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_v1_documents_proto_msgTypes[1]
+	mi := &file_gateway_v1_documents_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -246,7 +495,7 @@ func (x *EntitlementDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntitlementDocument.ProtoReflect.Descriptor instead.
 func (*EntitlementDocument) Descriptor() ([]byte, []int) {
-	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{1}
+	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *EntitlementDocument) GetRevision() uint64 {
@@ -347,8 +596,10 @@ func (x *EntitlementDocument) GetFree() bool {
 	return false
 }
 
-// CredentialDocument says whose an API key is: the value of a key in the bucket gw_credentials, whose key is the
-// hex SHA-256 of the API key. An older revision than the one held is ignored.
+// CredentialDocument says whose a credential is: the value of a key in the bucket gw_credentials. The key is the hex SHA-256
+// of, by kind: apiKey: the API key; oauth2: "oauth2 <client id>"; jwt: "jwt <issuer> <client>"; revokedToken:
+// "token <jti>", there only for an access token that was revoked before its end. An older revision than the one held is
+// ignored.
 type CredentialDocument struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Position in identity's log.
@@ -359,15 +610,19 @@ type CredentialDocument struct {
 	Credential  string `protobuf:"bytes,5,opt,name=credential,proto3" json:"credential,omitempty"`
 	Kind        string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Seconds since the Unix epoch; 0 means never.
-	ExpiresAt     int64 `protobuf:"varint,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
-	Revoked       bool  `protobuf:"varint,8,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	ExpiresAt int64 `protobuf:"varint,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	Revoked   bool  `protobuf:"varint,8,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	// Scopes of an API key. A token carries its own.
+	Scopes []string `protobuf:"bytes,9,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// Roles of the application.
+	Roles         []string `protobuf:"bytes,10,rep,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CredentialDocument) Reset() {
 	*x = CredentialDocument{}
-	mi := &file_gateway_v1_documents_proto_msgTypes[2]
+	mi := &file_gateway_v1_documents_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -379,7 +634,7 @@ func (x *CredentialDocument) String() string {
 func (*CredentialDocument) ProtoMessage() {}
 
 func (x *CredentialDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_v1_documents_proto_msgTypes[2]
+	mi := &file_gateway_v1_documents_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -392,7 +647,7 @@ func (x *CredentialDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialDocument.ProtoReflect.Descriptor instead.
 func (*CredentialDocument) Descriptor() ([]byte, []int) {
-	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{2}
+	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CredentialDocument) GetRevision() uint64 {
@@ -451,6 +706,20 @@ func (x *CredentialDocument) GetRevoked() bool {
 	return false
 }
 
+func (x *CredentialDocument) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *CredentialDocument) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
 // GatewayStatus is what a gateway reports of itself once a second: the value of its key in the bucket gw_status,
 // whose key is the gateway's name.
 type GatewayStatus struct {
@@ -471,7 +740,7 @@ type GatewayStatus struct {
 
 func (x *GatewayStatus) Reset() {
 	*x = GatewayStatus{}
-	mi := &file_gateway_v1_documents_proto_msgTypes[3]
+	mi := &file_gateway_v1_documents_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +752,7 @@ func (x *GatewayStatus) String() string {
 func (*GatewayStatus) ProtoMessage() {}
 
 func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_v1_documents_proto_msgTypes[3]
+	mi := &file_gateway_v1_documents_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +765,7 @@ func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayStatus.ProtoReflect.Descriptor instead.
 func (*GatewayStatus) Descriptor() ([]byte, []int) {
-	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{3}
+	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GatewayStatus) GetGateway() string {
@@ -546,7 +815,7 @@ var File_gateway_v1_documents_proto protoreflect.FileDescriptor
 const file_gateway_v1_documents_proto_rawDesc = "" +
 	"\n" +
 	"\x1agateway/v1/documents.proto\x12\n" +
-	"gateway.v1\x1a\x17catalog/v1/events.proto\x1a\x1acatalog/v1/resources.proto\"\x96\x04\n" +
+	"gateway.v1\x1a\x17catalog/v1/events.proto\x1a\x1acatalog/v1/resources.proto\"\x94\x06\n" +
 	"\vAPIDocument\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x10\n" +
@@ -567,7 +836,30 @@ const file_gateway_v1_documents_proto_rawDesc = "" +
 	"\x06meters\x18\r \x03(\tR\x06meters\x12\x18\n" +
 	"\aopenapi\x18\x0e \x01(\tR\aopenapi\x12\x1a\n" +
 	"\bproducts\x18\x0f \x03(\tR\bproducts\x12\x18\n" +
-	"\aremoved\x18\x10 \x01(\bR\aremoved\"\xb8\x03\n" +
+	"\aremoved\x18\x10 \x01(\bR\aremoved\x123\n" +
+	"\x06access\x18\x11 \x03(\v2\x1b.gateway.v1.OperationAccessR\x06access\x12,\n" +
+	"\aissuers\x18\x12 \x03(\v2\x12.catalog.v1.IssuerR\aissuers\x12,\n" +
+	"\x05mocks\x18\x13 \x03(\v2\x16.gateway.v1.MockAnswerR\x05mocks\x12#\n" +
+	"\rdeprecated_at\x18\x14 \x01(\x03R\fdeprecatedAt\x12\x1b\n" +
+	"\tsunset_at\x18\x15 \x01(\x03R\bsunsetAt\x12)\n" +
+	"\x10deprecation_link\x18\x16 \x01(\tR\x0fdeprecationLink\"s\n" +
+	"\x0fOperationAccess\x12\x1c\n" +
+	"\toperation\x18\x01 \x01(\tR\toperation\x12,\n" +
+	"\x06scopes\x18\x02 \x03(\v2\x14.gateway.v1.ScopeSetR\x06scopes\x12\x14\n" +
+	"\x05roles\x18\x03 \x03(\tR\x05roles\"\"\n" +
+	"\bScopeSet\x12\x16\n" +
+	"\x06scopes\x18\x01 \x03(\tR\x06scopes\"\x8e\x02\n" +
+	"\n" +
+	"MockAnswer\x12\x1c\n" +
+	"\toperation\x18\x01 \x01(\tR\toperation\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\rR\x06status\x12!\n" +
+	"\fcontent_type\x18\x03 \x01(\tR\vcontentType\x12\x18\n" +
+	"\aexample\x18\x04 \x01(\tR\aexample\x12=\n" +
+	"\aheaders\x18\x05 \x03(\v2#.gateway.v1.MockAnswer.HeadersEntryR\aheaders\x12\x12\n" +
+	"\x04body\x18\x06 \x01(\fR\x04body\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb8\x03\n" +
 	"\x13EntitlementDocument\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x18\n" +
@@ -583,7 +875,7 @@ const file_gateway_v1_documents_proto_rawDesc = "" +
 	"\x06limits\x18\v \x03(\v2\x11.catalog.v1.LimitR\x06limits\x120\n" +
 	"\bcharging\x18\f \x01(\v2\x14.catalog.v1.ChargingR\bcharging\x12\x18\n" +
 	"\aprepaid\x18\r \x01(\bR\aprepaid\x12\x12\n" +
-	"\x04free\x18\x0e \x01(\bR\x04free\"\xf1\x01\n" +
+	"\x04free\x18\x0e \x01(\bR\x04free\"\x9f\x02\n" +
 	"\x12CredentialDocument\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x18\n" +
@@ -595,7 +887,10 @@ const file_gateway_v1_documents_proto_rawDesc = "" +
 	"\x04kind\x18\x06 \x01(\tR\x04kind\x12\x1d\n" +
 	"\n" +
 	"expires_at\x18\a \x01(\x03R\texpiresAt\x12\x18\n" +
-	"\arevoked\x18\b \x01(\bR\arevoked\"\x84\x03\n" +
+	"\arevoked\x18\b \x01(\bR\arevoked\x12\x16\n" +
+	"\x06scopes\x18\t \x03(\tR\x06scopes\x12\x14\n" +
+	"\x05roles\x18\n" +
+	" \x03(\tR\x05roles\"\x84\x03\n" +
 	"\rGatewayStatus\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12\x12\n" +
 	"\x04boot\x18\x02 \x01(\x04R\x04boot\x12F\n" +
@@ -623,35 +918,45 @@ func file_gateway_v1_documents_proto_rawDescGZIP() []byte {
 	return file_gateway_v1_documents_proto_rawDescData
 }
 
-var file_gateway_v1_documents_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_gateway_v1_documents_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_gateway_v1_documents_proto_goTypes = []any{
 	(*APIDocument)(nil),         // 0: gateway.v1.APIDocument
-	(*EntitlementDocument)(nil), // 1: gateway.v1.EntitlementDocument
-	(*CredentialDocument)(nil),  // 2: gateway.v1.CredentialDocument
-	(*GatewayStatus)(nil),       // 3: gateway.v1.GatewayStatus
-	nil,                         // 4: gateway.v1.GatewayStatus.RevisionsEntry
-	nil,                         // 5: gateway.v1.GatewayStatus.RejectedEntry
-	(*v1.Route)(nil),            // 6: catalog.v1.Route
-	(*v1.Operation)(nil),        // 7: catalog.v1.Operation
-	(*v1.Upstream)(nil),         // 8: catalog.v1.Upstream
-	(*v1.Policy)(nil),           // 9: catalog.v1.Policy
-	(*v1.Limit)(nil),            // 10: catalog.v1.Limit
-	(*v1.Charging)(nil),         // 11: catalog.v1.Charging
+	(*OperationAccess)(nil),     // 1: gateway.v1.OperationAccess
+	(*ScopeSet)(nil),            // 2: gateway.v1.ScopeSet
+	(*MockAnswer)(nil),          // 3: gateway.v1.MockAnswer
+	(*EntitlementDocument)(nil), // 4: gateway.v1.EntitlementDocument
+	(*CredentialDocument)(nil),  // 5: gateway.v1.CredentialDocument
+	(*GatewayStatus)(nil),       // 6: gateway.v1.GatewayStatus
+	nil,                         // 7: gateway.v1.MockAnswer.HeadersEntry
+	nil,                         // 8: gateway.v1.GatewayStatus.RevisionsEntry
+	nil,                         // 9: gateway.v1.GatewayStatus.RejectedEntry
+	(*v1.Route)(nil),            // 10: catalog.v1.Route
+	(*v1.Operation)(nil),        // 11: catalog.v1.Operation
+	(*v1.Upstream)(nil),         // 12: catalog.v1.Upstream
+	(*v1.Policy)(nil),           // 13: catalog.v1.Policy
+	(*v1.Issuer)(nil),           // 14: catalog.v1.Issuer
+	(*v1.Limit)(nil),            // 15: catalog.v1.Limit
+	(*v1.Charging)(nil),         // 16: catalog.v1.Charging
 }
 var file_gateway_v1_documents_proto_depIdxs = []int32{
-	6,  // 0: gateway.v1.APIDocument.route:type_name -> catalog.v1.Route
-	7,  // 1: gateway.v1.APIDocument.operations:type_name -> catalog.v1.Operation
-	8,  // 2: gateway.v1.APIDocument.upstream:type_name -> catalog.v1.Upstream
-	9,  // 3: gateway.v1.APIDocument.policies:type_name -> catalog.v1.Policy
-	10, // 4: gateway.v1.EntitlementDocument.limits:type_name -> catalog.v1.Limit
-	11, // 5: gateway.v1.EntitlementDocument.charging:type_name -> catalog.v1.Charging
-	4,  // 6: gateway.v1.GatewayStatus.revisions:type_name -> gateway.v1.GatewayStatus.RevisionsEntry
-	5,  // 7: gateway.v1.GatewayStatus.rejected:type_name -> gateway.v1.GatewayStatus.RejectedEntry
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	10, // 0: gateway.v1.APIDocument.route:type_name -> catalog.v1.Route
+	11, // 1: gateway.v1.APIDocument.operations:type_name -> catalog.v1.Operation
+	12, // 2: gateway.v1.APIDocument.upstream:type_name -> catalog.v1.Upstream
+	13, // 3: gateway.v1.APIDocument.policies:type_name -> catalog.v1.Policy
+	1,  // 4: gateway.v1.APIDocument.access:type_name -> gateway.v1.OperationAccess
+	14, // 5: gateway.v1.APIDocument.issuers:type_name -> catalog.v1.Issuer
+	3,  // 6: gateway.v1.APIDocument.mocks:type_name -> gateway.v1.MockAnswer
+	2,  // 7: gateway.v1.OperationAccess.scopes:type_name -> gateway.v1.ScopeSet
+	7,  // 8: gateway.v1.MockAnswer.headers:type_name -> gateway.v1.MockAnswer.HeadersEntry
+	15, // 9: gateway.v1.EntitlementDocument.limits:type_name -> catalog.v1.Limit
+	16, // 10: gateway.v1.EntitlementDocument.charging:type_name -> catalog.v1.Charging
+	8,  // 11: gateway.v1.GatewayStatus.revisions:type_name -> gateway.v1.GatewayStatus.RevisionsEntry
+	9,  // 12: gateway.v1.GatewayStatus.rejected:type_name -> gateway.v1.GatewayStatus.RejectedEntry
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_gateway_v1_documents_proto_init() }
@@ -665,7 +970,7 @@ func file_gateway_v1_documents_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gateway_v1_documents_proto_rawDesc), len(file_gateway_v1_documents_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

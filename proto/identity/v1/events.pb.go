@@ -845,7 +845,7 @@ type CredentialIssued struct {
 	Credential  string                 `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
 	Application string                 `protobuf:"bytes,2,opt,name=application,proto3" json:"application,omitempty"`
 	Account     string                 `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
-	// apiKey.
+	// apiKey, oauth2 or jwt.
 	Kind  string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	Title string `protobuf:"bytes,5,opt,name=title,proto3" json:"title,omitempty"`
 	// First characters of the key, to recognize it by.

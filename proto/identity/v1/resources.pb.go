@@ -95,9 +95,11 @@ func (x *AccountSpec) GetCurrency() string {
 
 // ApplicationSpec is the specification of the resource kind Application.
 type ApplicationSpec struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Title         string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
-	Description   string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Title       string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
+	Description string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// Roles that an API's operations may ask of the caller.
+	Roles         []string `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -146,6 +148,13 @@ func (x *ApplicationSpec) GetDescription() string {
 	return ""
 }
 
+func (x *ApplicationSpec) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
 var File_identity_v1_resources_proto protoreflect.FileDescriptor
 
 const file_identity_v1_resources_proto_rawDesc = "" +
@@ -155,10 +164,11 @@ const file_identity_v1_resources_proto_rawDesc = "" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12#\n" +
 	"\rbilling_email\x18\x02 \x01(\tR\fbillingEmail\x12\x18\n" +
 	"\acountry\x18\x03 \x01(\tR\acountry\x12\x1a\n" +
-	"\bcurrency\x18\x04 \x01(\tR\bcurrency\"I\n" +
+	"\bcurrency\x18\x04 \x01(\tR\bcurrency\"_\n" +
 	"\x0fApplicationSpec\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12 \n" +
-	"\vdescription\x18\x02 \x01(\tR\vdescriptionB;Z9github.com/tollgate/tollgate/proto/identity/v1;identityv1b\x06proto3"
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
+	"\x05roles\x18\x03 \x03(\tR\x05rolesB;Z9github.com/tollgate/tollgate/proto/identity/v1;identityv1b\x06proto3"
 
 var (
 	file_identity_v1_resources_proto_rawDescOnce sync.Once

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/postgres"
+	"github.com/tollgate/tollgate/libs/seal"
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
 )
@@ -26,12 +27,12 @@ type Identity struct {
 	log   *eventlog.Log
 	db    *postgres.DB
 	clock func() time.Time
-	seal  *Seal
+	seal  *seal.Seal
 	keys  *signingKeys
 }
 
 // New returns the use cases over a database and its log. seal protects private keys at rest.
-func New(log *eventlog.Log, db *postgres.DB, clock func() time.Time, seal *Seal) *Identity {
+func New(log *eventlog.Log, db *postgres.DB, clock func() time.Time, seal *seal.Seal) *Identity {
 	return &Identity{log: log, db: db, clock: clock, seal: seal, keys: &signingKeys{}}
 }
 
