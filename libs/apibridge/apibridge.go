@@ -1,8 +1,9 @@
 // Package apibridge forwards HTTP requests of the management API to the services over NATS.
 //
 // The admin listener of a gateway mounts Handler: the first segment of the path names the service, and a personal access
-// token is exchanged for a short-lived signed token on the way, so that services verify offline. The forwarded form: the
-// HTTP headers are the message's headers, plus Tollgate-Method and Tollgate-Target; the body is the data. The answer
+// token or a session's token is exchanged for a short-lived signed token on the way, so that services verify offline. The
+// forwarded form: the HTTP headers are the message's headers, plus Tollgate-Method, Tollgate-Target and
+// Tollgate-Client-Address; the body is the data. The answer
 // comes back likewise, with Tollgate-Status.
 //
 // It links neither go-kit nor a database driver: the gateway's binary includes it.
@@ -35,10 +36,15 @@ const (
 	HeaderMethod = "Tollgate-Method"
 	HeaderTarget = "Tollgate-Target"
 	HeaderStatus = "Tollgate-Status"
+	// HeaderAddress is the address of the client, host and port, as the listener sees it; one that the client sends is not taken.
+	HeaderAddress = "Tollgate-Client-Address"
 )
 
-// PersonalTokenPrefix starts every personal access token.
-const PersonalTokenPrefix = "tgp_"
+// PersonalTokenPrefix starts every personal access token, SessionPrefix every session's token. Both are exchanged.
+const (
+	PersonalTokenPrefix = "tgp_"
+	SessionPrefix       = "tgs_"
+)
 
 // exchangeFor is how long an exchanged token is used again: a revoked one is refused after it.
 const exchangeFor = 15 * time.Second
@@ -104,8 +110,9 @@ func (h *bridge) message(r *http.Request, service string, body []byte) (*nats.Ms
 	msg.Header.Set("Host", r.Host)
 	msg.Header.Set(HeaderMethod, r.Method)
 	msg.Header.Set(HeaderTarget, r.URL.RequestURI())
+	msg.Header.Set(HeaderAddress, r.RemoteAddr)
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if strings.EqualFold(scheme, "Bearer") && strings.HasPrefix(token, PersonalTokenPrefix) {
+	if strings.EqualFold(scheme, "Bearer") && (strings.HasPrefix(token, PersonalTokenPrefix) || strings.HasPrefix(token, SessionPrefix)) {
 		signed, err := h.exchange(r.Context(), token)
 		if err != nil {
 			return nil, err

@@ -10,7 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"os"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,6 +30,9 @@ const (
 	KeysBucket = "identity_keys"
 )
 
+// RatesSubject is where gateways tell each other what they let pass under rate limits: gateway.v1.RateConsumption.
+const RatesSubject = "gw.rates"
+
 // CallsStream is the name of the stream of call batches.
 const CallsStream = "CALLS"
 
@@ -41,9 +47,11 @@ const MaxPayload = 16 << 20
 type Config struct {
 	// URL of one server or several, separated by commas.
 	URL string
-	// Name of the connection, for the operator.
+	// Name of the connection, for the operator: that of the service, or of one instance of it, as in gateway-gw1. Answers arrive
+	// below _INBOX_<service>, so that the permissions of one service's user need not cover what is meant for another.
 	Name string
-	// Credentials is the path of a credentials file; empty for none.
+	// Credentials is the path of a file with either the seed of the user's nkey or, for servers with an operator, a JWT and the seed
+	// of its nkey (.creds); empty for none.
 	Credentials string
 	// Replicas of each stream and bucket: 1 standalone, 3 in a cluster.
 	Replicas int
@@ -58,7 +66,40 @@ func (c Config) Validate() error {
 	if c.Replicas < 0 || c.Replicas > 5 {
 		errs = append(errs, fmt.Errorf("bus.replicas: %d is not 1 to 5", c.Replicas))
 	}
+	if _, err := c.login(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
+}
+
+// login returns the option that identifies the user to the server; none without credentials.
+func (c Config) login() ([]nats.Option, error) {
+	if c.Credentials == "" {
+		return nil, nil
+	}
+	content, err := os.ReadFile(c.Credentials)
+	if err != nil {
+		return nil, fmt.Errorf("bus.credentials: %w", err)
+	}
+	if strings.Contains(string(content), "BEGIN NATS USER JWT") {
+		return []nats.Option{nats.UserCredentials(c.Credentials)}, nil
+	}
+	option, err := nats.NkeyOptionFromSeed(c.Credentials)
+	if err != nil {
+		return nil, fmt.Errorf("bus.credentials: %s holds neither the seed of a user's nkey (SU…) nor a user's JWT", c.Credentials)
+	}
+	return []nats.Option{option}, nil
+}
+
+var serviceName = regexp.MustCompile(`^[a-z0-9]+$`)
+
+// inbox returns the prefix of the subjects on which answers arrive.
+func (c Config) inbox() string {
+	service, _, _ := strings.Cut(c.Name, "-")
+	if !serviceName.MatchString(service) {
+		return "_INBOX"
+	}
+	return "_INBOX_" + service
 }
 
 // Bus is a connection to NATS with JetStream.
@@ -74,14 +115,15 @@ func Connect(c Config, options ...nats.Option) (*Bus, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	all := []nats.Option{
-		nats.Name(c.Name), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true),
+	login, err := c.login()
+	if err != nil {
+		return nil, err
+	}
+	all := append(login,
+		nats.Name(c.Name), nats.CustomInboxPrefix(c.inbox()), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(50*time.Millisecond, 200*time.Millisecond),
 		nats.ReconnectBufSize(-1), nats.Timeout(2 * time.Second), nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
-	}
-	if c.Credentials != "" {
-		all = append(all, nats.UserCredentials(c.Credentials))
-	}
+	)
 	conn, err := nats.Connect(c.URL, append(all, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)

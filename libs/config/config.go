@@ -2,7 +2,7 @@
 // process with it.
 //
 // Fields are described by struct tags of the kong library (name, help, default, env, enum); a field tagged secret:"true"
-// is never printed. Every process has --config, --validate, --print-config and --version.
+// is never printed. Every process has --config, --validate, --print-config, --healthcheck and --version.
 package config
 
 import (
@@ -15,6 +15,7 @@ import (
 	"reflect"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	kongyaml "github.com/alecthomas/kong-yaml"
@@ -27,6 +28,7 @@ type common struct {
 	Config      kong.ConfigFlag  `help:"Read defaults from a YAML file." placeholder:"FILE"`
 	Validate    bool             `help:"Check the configuration and exit."`
 	PrintConfig bool             `help:"Print the configuration, without secrets, and exit."`
+	Healthcheck bool             `help:"Ask the process that runs with this configuration whether it is ready, and exit: 0 if it is, else 1."`
 	Version     kong.VersionFlag `help:"Print the version and exit."`
 }
 
@@ -38,6 +40,8 @@ type Process[C any] struct {
 	Description string
 	// Validate reports every field that is wrong, joined.
 	Validate func(C) error
+	// Health asks the process that runs with this configuration whether it is ready.
+	Health func(ctx context.Context, c C) error
 	// Run runs until ctx ends, which SIGINT and SIGTERM cause.
 	Run func(ctx context.Context, c C) error
 }
@@ -58,6 +62,9 @@ func Main[C any](p Process[C], args []string, stdout, stderr io.Writer) int {
 	_, err = parser.Parse(args)
 	if exit >= 0 {
 		return exit // --help or --version has been served
+	}
+	if err == nil && cli.Healthcheck { // secrets, which only the running process need be told, may be missing here
+		return healthcheck(p, cli.Settings, stdout, stderr)
 	}
 	if err == nil && p.Validate != nil {
 		err = p.Validate(cli.Settings)
@@ -80,6 +87,20 @@ func Main[C any](p Process[C], args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%s: %s\n", p.Name, err)
 		return 1
 	}
+	return 0
+}
+
+// healthTimeout bounds a health check.
+const healthTimeout = 5 * time.Second
+
+func healthcheck[C any](p Process[C], settings C, stdout, stderr io.Writer) int {
+	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
+	defer cancel()
+	if err := p.Health(ctx, settings); err != nil {
+		fmt.Fprintf(stderr, "%s: %s\n", p.Name, err)
+		return 1
+	}
+	fmt.Fprintln(stdout, "ready")
 	return 0
 }
 

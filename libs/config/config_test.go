@@ -32,6 +32,12 @@ func run(t *testing.T, args ...string) (code int, got settings, stdout, stderr s
 			}
 			return nil
 		},
+		Health: func(_ context.Context, s settings) error {
+			if s.Listen == "" {
+				return errors.New("not ready")
+			}
+			return nil
+		},
 		Run: func(_ context.Context, s settings) error { got = s; return nil },
 	}, args, &out, &errOut)
 	return code, got, out.String(), errOut.String()
@@ -74,4 +80,14 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	code, _, stdout, _ = run(t, "--validate")
 	require.Equal(t, 0, code)
 	require.Contains(t, stdout, "valid")
+}
+
+func TestHealthcheck(t *testing.T) {
+	code, _, stdout, _ := run(t, "--healthcheck")
+	require.Equal(t, 0, code)
+	require.Equal(t, "ready\n", stdout)
+
+	code, _, _, stderr := run(t, "--healthcheck", "--listen", "")
+	require.Equal(t, 1, code, "the configuration is not validated: secrets may be missing where health is asked for")
+	require.Equal(t, "demo: not ready\n", stderr)
 }

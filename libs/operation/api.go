@@ -87,7 +87,7 @@ func (a *API) Handler() (http.Handler, error) {
 	for _, d := range a.operations {
 		mux.Handle(d.method+" "+d.path, httptransport.NewServer(d.endpoint, decoder(d), a.encoder(d),
 			httptransport.ServerBefore(extractTrace, readCallInfo),
-			httptransport.ServerErrorEncoder(encodeError)))
+			httptransport.ServerErrorEncoder(errorEncoder(d))))
 	}
 	serveDocument := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

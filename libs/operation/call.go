@@ -3,6 +3,7 @@ package operation
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -34,9 +35,35 @@ type callInfo struct {
 	dryRun         bool
 	after          string
 	traceParent    string
+	caller         Caller
 	// position and replayed are set by Committed.
 	position uint64
 	replayed bool
+}
+
+// Caller is from where a request came: personal data, to be kept no longer than it is needed.
+type Caller struct {
+	// Address of the peer (of the admin listener's, for a forwarded request), without its port; empty in process.
+	Address string
+	// UserAgent is the header of that name, cut to 200 bytes.
+	UserAgent string
+}
+
+// CallerFrom returns from where the request of ctx came.
+func CallerFrom(ctx context.Context) Caller { return callInfoFrom(ctx).caller }
+
+// maxUserAgent bounds what is kept of the header User-Agent, in bytes.
+const maxUserAgent = 200
+
+func callerOf(r *http.Request) Caller {
+	c := Caller{Address: r.RemoteAddr, UserAgent: strings.ToValidUTF8(strings.ReplaceAll(r.UserAgent(), "\x00", ""), "")}
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		c.Address = host
+	}
+	if len(c.UserAgent) > maxUserAgent {
+		c.UserAgent = strings.ToValidUTF8(c.UserAgent[:maxUserAgent], "")
+	}
+	return c
 }
 
 type callInfoKey struct{}
@@ -58,6 +85,7 @@ func readCallInfo(ctx context.Context, r *http.Request) context.Context {
 	return withCallInfo(ctx, &callInfo{
 		authorization: h.Get("Authorization"), idempotencyKey: h.Get(HeaderIdempotencyKey), reason: h.Get(HeaderReason),
 		dryRun: h.Get(HeaderDryRun) == "true", after: h.Get(HeaderAfter), traceParent: h.Get("Traceparent"),
+		caller: callerOf(r),
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-kit/kit/endpoint"
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 
@@ -115,6 +116,8 @@ func (a *API) authorize(d definition) endpoint.Middleware {
 			case d.public:
 			case d.operator && !p.Operator:
 				return nil, problem.NewDenied("operator-only", "%s is for operators of the installation.", d.name)
+			case p.Account != "" && !d.account:
+				return nil, problem.NewDenied("tenant-only", "%s is for members of the tenant; you are a member of an account.", d.name)
 			case d.scope != "" && !p.May(d.scope):
 				return nil, problem.NewDenied("scope-missing", "%s needs the scope %s, which your token does not have.", d.name, d.scope)
 			}
@@ -126,8 +129,12 @@ func (a *API) authorize(d definition) endpoint.Middleware {
 func (a *API) limitRate(d definition) endpoint.Middleware {
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
 		return func(ctx context.Context, request any) (any, error) {
-			p, _ := principal.From(ctx)
-			if !a.limits.allow(p.Tenant + " " + p.Subject) {
+			p, known := principal.From(ctx)
+			caller := p.Tenant + " " + p.Subject
+			if !known {
+				caller = CallerFrom(ctx).Address
+			}
+			if !a.limits.allow(caller) {
 				return nil, problem.NewExhausted("rate-limited", "Too many requests to %s: at most %d a second are taken of one caller. Try again in a second.", a.service, a.limits.perSecond)
 			}
 			return next(ctx, request)
@@ -171,6 +178,7 @@ func (a *API) carryCommand(d definition) endpoint.Middleware {
 			}
 			command := principal.Command{
 				Key: c.idempotencyKey, Reason: c.reason, DryRun: c.dryRun, TraceParent: c.traceParent,
+				CorrelationID: uuid.Must(uuid.NewV7()).String(),
 			}
 			if c.idempotencyKey != "" {
 				encoded, err := json.Marshal(hashed{request})

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/tollgate/tollgate/libs/problem"
@@ -20,15 +22,22 @@ const MaxBody = 12 << 20
 
 // decoder returns go-kit's DecodeRequestFunc for an operation.
 func decoder(d definition) func(context.Context, *http.Request) (any, error) {
-	hasBody := bodyFields(d.request)
+	hasBody, hasForm := bodyFields(d.request, "json"), bodyFields(d.request, "formData")
 	return func(_ context.Context, r *http.Request) (any, error) {
 		value := reflect.New(d.request)
-		if hasBody {
+		var fields problem.Fields
+		switch {
+		case hasForm:
+			form, err := readForm(r)
+			if err != nil {
+				return nil, err
+			}
+			bindForm(form, value.Elem(), &fields)
+		case hasBody:
 			if err := decodeBody(r, value.Interface()); err != nil {
 				return nil, err
 			}
 		}
-		var fields problem.Fields
 		bind(r, value.Elem(), &fields)
 		if err := fields.Err("request-invalid", "The request is not valid."); err != nil {
 			return nil, err
@@ -37,16 +46,16 @@ func decoder(d definition) func(context.Context, *http.Request) (any, error) {
 	}
 }
 
-func bodyFields(t reflect.Type) bool {
+func bodyFields(t reflect.Type, tag string) bool {
 	if t.Kind() != reflect.Struct {
 		return false
 	}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Anonymous && bodyFields(f.Type) {
+		if f.Anonymous && bodyFields(f.Type, tag) {
 			return true
 		}
-		if name := tagName(f, "json"); name != "" && name != "-" {
+		if name := tagName(f, tag); name != "" && name != "-" {
 			return true
 		}
 	}
@@ -186,9 +195,7 @@ func (a *API) encoder(d definition) func(context.Context, http.ResponseWriter, a
 			return nil
 		}
 		if raw, ok := response.(Raw); ok {
-			w.Header().Set("Content-Type", raw.ContentType)
-			w.WriteHeader(d.status)
-			_, _ = w.Write(raw.Body)
+			raw.write(w, d.status)
 			return nil
 		}
 		body, err := json.Marshal(response)
@@ -206,10 +213,55 @@ func (a *API) encoder(d definition) func(context.Context, http.ResponseWriter, a
 type Raw struct {
 	ContentType string
 	Body        []byte
+	// Status in place of the operation's; 0 leaves it.
+	Status int
+	// Header has further fields.
+	Header http.Header
 }
 
-func encodeError(_ context.Context, err error, w http.ResponseWriter) {
-	WriteProblem(w, problem.From(err))
+func (r Raw) write(w http.ResponseWriter, status int) {
+	maps.Copy(w.Header(), r.Header)
+	if r.ContentType != "" {
+		w.Header().Set("Content-Type", r.ContentType)
+	}
+	if r.Status != 0 {
+		status = r.Status
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(r.Body)
+}
+
+// errorEncoder returns go-kit's ErrorEncoder for an operation.
+func errorEncoder(d definition) func(context.Context, error, http.ResponseWriter) {
+	return func(_ context.Context, err error, w http.ResponseWriter) {
+		var later *retryAfter
+		if errors.As(err, &later) {
+			w.Header().Set("Retry-After", strconv.FormatInt(later.seconds(), 10))
+		}
+		doc := problem.From(err)
+		if d.failure != nil {
+			d.failure(err).write(w, doc.Status)
+			return
+		}
+		WriteProblem(w, doc)
+	}
+}
+
+// RetryAfter tells the client when to try again, in the header Retry-After (RFC 9110, section 10.2.3) of the error's answer.
+func RetryAfter(err error, wait time.Duration) error {
+	return &retryAfter{err, wait}
+}
+
+type retryAfter struct {
+	error
+	wait time.Duration
+}
+
+func (r *retryAfter) Unwrap() error { return r.error }
+
+// seconds are rounded up: a client that comes a moment too early would be refused again.
+func (r *retryAfter) seconds() int64 {
+	return max(1, int64((r.wait+time.Second-1)/time.Second))
 }
 
 // WriteProblem writes a problem document as the response.
@@ -223,7 +275,9 @@ func WriteProblem(w http.ResponseWriter, doc problem.Document) {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="tollgate"`)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1")
+		if w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", "1")
+		}
 	}
 	w.WriteHeader(doc.Status)
 	_, _ = w.Write(append(body, '\n'))

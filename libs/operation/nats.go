@@ -161,7 +161,7 @@ func serveForwarded(ctx context.Context, handler http.Handler, r micro.Request) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	request := (&http.Request{
-		Method: header.Get(apibridge.HeaderMethod), URL: target, Header: header, Host: header.Get("Host"),
+		RemoteAddr: header.Get(apibridge.HeaderAddress), Method: header.Get(apibridge.HeaderMethod), URL: target, Header: header, Host: header.Get("Host"),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: io.NopCloser(bytes.NewReader(r.Data())), ContentLength: int64(len(r.Data())),
 	}).WithContext(ctx)

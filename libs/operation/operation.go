@@ -19,13 +19,16 @@ import (
 	"github.com/go-kit/kit/endpoint"
 )
 
-// Op is one operation. Req is a struct whose fields are tagged path, query or header; the other fields, tagged json, are
-// the body, which is decoded strictly. Resp is encoded as JSON.
+// Op is one operation. Req is a struct whose fields are tagged path, query or header; the other fields are the body: those
+// tagged json of a JSON document, which is decoded strictly, those tagged formData of a form
+// (application/x-www-form-urlencoded), of which other fields are ignored. Resp is encoded as JSON.
 type Op[Req, Resp any] struct {
 	// Name is the operationId, for example "CreateAPI".
 	Name string
 	// Method and Path of the HTTP binding; the path is below the service's prefix, as in "/apis/{api}".
 	Method, Path string
+	// Root says that the path is not below the prefix, for those that a standard fixes.
+	Root bool
 	// Summary is one line for the documentation.
 	Summary string
 	// Scope that the caller's token must have; empty means that any authenticated caller may.
@@ -34,10 +37,15 @@ type Op[Req, Resp any] struct {
 	Public bool
 	// Operator operations are for principals that may act on the installation.
 	Operator bool
+	// Account operations are open to members of accounts, whom every other operation refuses. Their Handle keeps to the
+	// principal's account.
+	Account bool
 	// Status of success; 200 when zero.
 	Status int
 	// Timeout of the whole operation; 15 seconds when zero.
 	Timeout time.Duration
+	// Failure encodes errors in place of the problem document, for protocols that have their own.
+	Failure func(err error) Raw
 	// Handle does it. It must be safe for concurrent use.
 	Handle func(ctx context.Context, req *Req) (Resp, error)
 }
@@ -50,10 +58,11 @@ type Validator interface {
 // definition is an Op without its types.
 type definition struct {
 	name, method, path, summary, scope string
-	public, operator                   bool
+	public, operator, account          bool
 	status                             int
 	timeout                            time.Duration
 	request, response                  reflect.Type
+	failure                            func(error) Raw
 	endpoint                           endpoint.Endpoint
 }
 
@@ -61,8 +70,11 @@ type definition struct {
 func Register[Req, Resp any](a *API, op Op[Req, Resp]) {
 	d := definition{
 		name: op.Name, method: op.Method, path: a.prefix + op.Path, summary: op.Summary, scope: op.Scope,
-		public: op.Public, operator: op.Operator, status: op.Status, timeout: op.Timeout,
-		request: reflect.TypeFor[Req](), response: reflect.TypeFor[Resp](),
+		public: op.Public, operator: op.Operator, account: op.Account, status: op.Status, timeout: op.Timeout,
+		request: reflect.TypeFor[Req](), response: reflect.TypeFor[Resp](), failure: op.Failure,
+	}
+	if op.Root {
+		d.path = op.Path
 	}
 	if d.status == 0 {
 		d.status = http.StatusOK
@@ -79,14 +91,14 @@ func Register[Req, Resp any](a *API, op Op[Req, Resp]) {
 // Permission is one row of a service's permission matrix.
 type Permission struct {
 	Operation, Method, Path, Scope string
-	Public, Operator               bool
+	Public, Operator, Account      bool
 }
 
 // Permissions returns the permission matrix, in the order of registration.
 func (a *API) Permissions() []Permission {
 	rows := make([]Permission, len(a.operations))
 	for i, d := range a.operations {
-		rows[i] = Permission{Operation: d.name, Method: d.method, Path: d.path, Scope: d.scope, Public: d.public, Operator: d.operator}
+		rows[i] = Permission{Operation: d.name, Method: d.method, Path: d.path, Scope: d.scope, Public: d.public, Operator: d.operator, Account: d.account}
 	}
 	return rows
 }

@@ -16,12 +16,15 @@ const AllTenants = "*"
 type Principal struct {
 	// Tenant is the id of the tenant acted in, or AllTenants.
 	Tenant string
-	// Subject is "member:<id>", "token:<id>" or "service:<name>"; never a person's name or address.
+	// Subject is "member:<id>", "token:<id>", "client:<client id>" or "service:<name>"; never a person's name or address.
 	Subject string
 	// Scopes are what the principal may do, for example "catalog.write".
 	Scopes []string
 	// Operator says that the principal may act on the installation, such as creating tenants.
 	Operator bool
+	// Account is the id of the one account that the principal may act for, for members of accounts; empty for members of the
+	// tenant. libs/operation refuses such a principal everything but operations made for accounts.
+	Account string
 }
 
 // May says whether p has the scope.

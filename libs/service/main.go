@@ -20,6 +20,7 @@ func Main[C interface{ Validate() error }, R Runner](name, description string, c
 	config.Exit(config.Process[C]{
 		Name: name, Description: description,
 		Validate: func(c C) error { return c.Validate() },
+		Health:   func(ctx context.Context, c C) error { return telemetry.Probe(ctx, common(c).Listen) },
 		Run: func(ctx context.Context, c C) error {
 			shared := common(c)
 			log := telemetry.Logger(shared.Telemetry, os.Stderr, name)

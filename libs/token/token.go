@@ -34,11 +34,12 @@ type Claims struct {
 	Tenant   string   `json:"tenant"`
 	Scopes   []string `json:"scopes"`
 	Operator bool     `json:"operator,omitempty"`
+	Account  string   `json:"account,omitempty"`
 }
 
 // Principal returns who the claims stand for.
 func (c Claims) Principal() principal.Principal {
-	return principal.Principal{Tenant: c.Tenant, Subject: c.Subject, Scopes: c.Scopes, Operator: c.Operator}
+	return principal.Principal{Tenant: c.Tenant, Subject: c.Subject, Scopes: c.Scopes, Operator: c.Operator, Account: c.Account}
 }
 
 // Sign issues a token for p at a time, valid for Lifetime.
@@ -49,7 +50,7 @@ func Sign(key ed25519.PrivateKey, kid string, p principal.Principal, now time.Ti
 			Issuer: Issuer, Subject: p.Subject,
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
 		},
-		Tenant: p.Tenant, Scopes: p.Scopes, Operator: p.Operator,
+		Tenant: p.Tenant, Scopes: p.Scopes, Operator: p.Operator, Account: p.Account,
 	})
 	t.Header["kid"] = kid
 	signed, err = t.SignedString(key)

@@ -19,6 +19,7 @@ type Config struct {
 	Name        string `help:"Stable name of this instance: part of every call's identity. Two gateways must never share one." env:"TOLLGATE_GATEWAY_NAME" default:"gateway"`
 	Listen      string `help:"Address that takes the clients' requests." env:"TOLLGATE_GATEWAY_LISTEN" default:"127.0.0.1:8080"`
 	AdminListen string `help:"Address of the management API, health and metrics; keep it from the public." env:"TOLLGATE_ADMIN_LISTEN" default:"127.0.0.1:8081"`
+	Issuer      string `help:"Issuer URL of identity, as its own setting has it: access tokens of another issuer are not its." env:"TOLLGATE_ISSUER" default:"http://127.0.0.1:8081/identity"`
 	DataDir     string `help:"Directory of the journal and the last good configuration; it must outlive the process." env:"TOLLGATE_GATEWAY_DATA" default:"data/gateway" placeholder:"DIR"`
 
 	NATSURL         string `name:"nats-url" help:"NATS servers, separated by commas." env:"TOLLGATE_NATS_URL" default:"nats://127.0.0.1:4222"`
@@ -54,6 +55,7 @@ func (c Config) withDefaults() Config {
 	text(&c.Name, "gateway")
 	text(&c.Listen, "127.0.0.1:8080")
 	text(&c.AdminListen, "127.0.0.1:8081")
+	text(&c.Issuer, "http://127.0.0.1:8081/identity")
 	text(&c.JournalMode, string(journal.Bounded))
 	text(&c.WhenJournalFull, "refuse")
 	for field, value := range map[*time.Duration]time.Duration{

@@ -155,7 +155,16 @@ func TestOlderAndWrongDocumentsChangeNothing(t *testing.T) {
 		"retries": func(d *gatewayv1.APIDocument) {
 			d.Upstream.Retries = &catalogv1.Retries{Attempts: 99, On: []string{"always"}}
 		},
-		"credentials": func(d *gatewayv1.APIDocument) { d.Authenticate = []string{"oauth2"} },
+		"credentials": func(d *gatewayv1.APIDocument) { d.Authenticate = []string{"password"} },
+		"no issuer":   func(d *gatewayv1.APIDocument) { d.Authenticate = []string{"jwt"} },
+		"issuer": func(d *gatewayv1.APIDocument) {
+			d.Authenticate = []string{"jwt"}
+			d.Issuers = []*catalogv1.Issuer{{Issuer: "x", JwksUri: "http://example.com/keys", Audiences: []string{"a"}}}
+		},
+		"no audience": func(d *gatewayv1.APIDocument) {
+			d.Authenticate, d.Issuers = []string{"jwt"}, []*catalogv1.Issuer{{Issuer: "x", JwksUri: "https://example.com/keys"}}
+		},
+		"access": func(d *gatewayv1.APIDocument) { d.Access = []*gatewayv1.OperationAccess{{Operation: "unknown"}} },
 		"document": func(d *gatewayv1.APIDocument) {
 			d.Openapi, d.Policies = "openapi: 2", []*catalogv1.Policy{{Kind: "validate", Request: true}}
 		},

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/bus"
+	"github.com/tollgate/tollgate/libs/token"
 	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
 	meteringv1 "github.com/tollgate/tollgate/proto/metering/v1"
 
@@ -25,9 +26,12 @@ import (
 func (g *Gateway) load() error {
 	disk, err := config.OpenDisk(filepath.Join(g.config.DataDir, "configuration"), func(bucket, key string, value []byte) {
 		var err error
-		if bucket == bus.CredentialsBucket {
+		switch bucket {
+		case bus.CredentialsBucket:
 			err = g.credentials.Load(key, value)
-		} else {
+		case bus.KeysBucket:
+			err = g.bearer.SetKeys(value)
+		default:
 			_, err = g.store.Apply(bucket, key, value)
 		}
 		if err != nil {
@@ -56,10 +60,32 @@ func (g *Gateway) followed() []*config.Bucket {
 			}
 		},
 		// What changed before the watch began went unseen.
-		Began: func(ctx context.Context) { refreshes.Go(func() { g.credentials.Refresh(ctx) }) },
+		Began: func(ctx context.Context) {
+			g.bearer.ForgetOwn() // so that it is asked again whether they are revoked
+			refreshes.Go(func() { g.credentials.Refresh(ctx) })
+		},
 		Ended: refreshes.Wait,
 	}
-	return []*config.Bucket{g.document(bus.APIsBucket), g.document(bus.EntitlementsBucket), credentials}
+	return []*config.Bucket{g.document(bus.APIsBucket), g.document(bus.EntitlementsBucket), credentials, g.keys()}
+}
+
+// keys follows the keys that identity signs access tokens with.
+func (g *Gateway) keys() *config.Bucket {
+	return &config.Bucket{
+		Bus: g.deps.Bus, Name: bus.KeysBucket, Log: g.deps.Log, Began: func(context.Context) {},
+		Apply: func(key string, value []byte) {
+			if key != token.KeysKey {
+				return
+			}
+			err := g.bearer.SetKeys(value)
+			if err == nil {
+				err = g.disk.Put(bus.KeysBucket, key, value)
+			}
+			if err != nil {
+				g.deps.Log.Warn("identity's keys are not taken in; those before stay", "error", err)
+			}
+		},
+	}
 }
 
 // document follows a bucket whose documents are all held.

@@ -24,6 +24,7 @@ import (
 	"github.com/tollgate/tollgate/libs/lifecycle"
 
 	"github.com/tollgate/tollgate/services/gateway/internal/admin"
+	"github.com/tollgate/tollgate/services/gateway/internal/bearer"
 	"github.com/tollgate/tollgate/services/gateway/internal/config"
 	"github.com/tollgate/tollgate/services/gateway/internal/credential"
 	"github.com/tollgate/tollgate/services/gateway/internal/journal"
@@ -56,6 +57,9 @@ type Gateway struct {
 	disk        *config.Disk
 	store       *config.Store
 	credentials *credential.Store
+	bearer      *bearer.Verifier
+	issuers     *bearer.KeySets
+	rates       *limit.Rates
 	quotas      *limit.Quotas
 	pools       *upstream.Pools
 	shipper     *ship.Shipper
@@ -98,7 +102,9 @@ func New(c Config, d Deps) (_ *Gateway, err error) {
 	g.buckets.bus = d.Bus
 	g.pools = upstream.NewPools(upstream.Config{})
 	g.quotas = limit.NewQuotas(limit.Config{Gateway: c.Name, Boot: g.journal.Boot(), Lease: g.lease, Log: d.Log})
-	g.store = config.NewStore(g.pools, g.quotas)
+	g.rates = limit.NewRates()
+	g.bearer, g.issuers = bearer.NewVerifier(c.Issuer), bearer.NewKeySets(d.Log)
+	g.store = config.NewStore(config.Parts{Pools: g.pools, Rates: g.rates, Quotas: g.quotas, Issuers: g.issuers})
 	g.credentials = credential.NewStore(credential.Config{Fetch: g.buckets.get, Save: g.saveCredential})
 	if err = g.load(); err != nil {
 		return nil, err
@@ -135,7 +141,7 @@ func (g *Gateway) buildFront() error {
 	c := g.config
 	g.pipeline = pipeline.New(pipeline.Config{
 		Gateway: c.Name, MaxInFlight: c.MaxInFlight, MaxBody: c.MaxBody, ServeUnrecorded: c.WhenJournalFull == "serve", Ready: g.serving.Load,
-		Store: g.store, Credentials: g.credentials, Journal: g.journal, Metrics: metrics, Log: g.deps.Log,
+		Store: g.store, Credentials: g.credentials, Bearer: g.bearer, Journal: g.journal, Metrics: metrics, Log: g.deps.Log,
 	})
 	g.front = proxy.New(proxy.Config{
 		MaxConnections: c.MaxConnections, MaxHeader: c.MaxHeader, MaxBody: c.MaxBody, ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout,
@@ -177,6 +183,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.AddSimple("upkeep", g.upkeep)
 	group.AddSimple("shipper", g.ship)
 	group.AddSimple("quotas", g.spend)
+	group.AddSimple("rates", g.shareRates)
 	group.AddSimple("status", g.report)
 	group.AddSimple("admin", g.admin.Run)
 	group.AddSimple("front", g.serve)
@@ -258,6 +265,7 @@ func (g *Gateway) upkeep(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			g.pools.CloseIdle()
+			g.credentials.Sweep()
 			if err := g.disk.Sync(); err != nil {
 				g.deps.Log.Error("the stored configuration cannot be synced", "error", err)
 			}
@@ -278,6 +286,9 @@ func (g *Gateway) Close() error {
 	}
 	if g.pools != nil {
 		g.pools.Close()
+	}
+	if g.issuers != nil {
+		g.issuers.Close()
 	}
 	if g.disk != nil {
 		errs = append(errs, g.disk.Close())

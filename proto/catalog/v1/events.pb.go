@@ -187,9 +187,11 @@ type Operation struct {
 	Id     string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
 	// Template relative to the route's prefix, for example "/current/{city}".
-	Path          string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
-	Summary       string `protobuf:"bytes,4,opt,name=summary,proto3" json:"summary,omitempty"`
-	Deprecated    bool   `protobuf:"varint,5,opt,name=deprecated,proto3" json:"deprecated,omitempty"`
+	Path       string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	Summary    string `protobuf:"bytes,4,opt,name=summary,proto3" json:"summary,omitempty"`
+	Deprecated bool   `protobuf:"varint,5,opt,name=deprecated,proto3" json:"deprecated,omitempty"`
+	// What the document asks of the caller: alternatives. None means that nothing is asked.
+	Security      []*Security `protobuf:"bytes,6,rep,name=security,proto3" json:"security,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,25 +261,94 @@ func (x *Operation) GetDeprecated() bool {
 	return false
 }
 
+func (x *Operation) GetSecurity() []*Security {
+	if x != nil {
+		return x.Security
+	}
+	return nil
+}
+
+// Security is one alternative of an operation's security requirements (OpenAPI 3.1, section 4.8.30): everything in it is
+// asked for together.
+type Security struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types of the schemes: apiKey, http, mutualTLS, oauth2, openIdConnect. None is the alternative of no credential.
+	Types []string `protobuf:"bytes,1,rep,name=types,proto3" json:"types,omitempty"`
+	// Scopes of the oauth2 and openIdConnect schemes.
+	Scopes        []string `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Security) Reset() {
+	*x = Security{}
+	mi := &file_catalog_v1_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Security) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Security) ProtoMessage() {}
+
+func (x *Security) ProtoReflect() protoreflect.Message {
+	mi := &file_catalog_v1_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Security.ProtoReflect.Descriptor instead.
+func (*Security) Descriptor() ([]byte, []int) {
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Security) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *Security) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
 // APIVersionRegistered: a version's document was taken in, for good. Streams of type "api-version".
 type APIVersionRegistered struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	ApiVersion string                 `protobuf:"bytes,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
 	Api        string                 `protobuf:"bytes,2,opt,name=api,proto3" json:"api,omitempty"`
 	Name       string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Spec       *APIVersionSpec        `protobuf:"bytes,4,opt,name=spec,proto3" json:"spec,omitempty"`
-	Operations []*Operation           `protobuf:"bytes,5,rep,name=operations,proto3" json:"operations,omitempty"`
-	// Hex SHA-256 of the document's bytes.
+	// Without openapi, which is in document. Events from before there was that field have it here.
+	Spec       *APIVersionSpec `protobuf:"bytes,4,opt,name=spec,proto3" json:"spec,omitempty"`
+	Operations []*Operation    `protobuf:"bytes,5,rep,name=operations,proto3" json:"operations,omitempty"`
+	// Hex SHA-256 of the document's bytes as it was given.
 	DocumentSha256 string `protobuf:"bytes,6,opt,name=document_sha256,json=documentSha256,proto3" json:"document_sha256,omitempty"`
 	// info.version of the document.
 	DocumentVersion string `protobuf:"bytes,7,opt,name=document_version,json=documentVersion,proto3" json:"document_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The OpenAPI document, compressed with gzip (RFC 1952).
+	Document []byte `protobuf:"bytes,8,opt,name=document,proto3" json:"document,omitempty"`
+	// The document as it was given, compressed likewise, where another was made of it: one of Swagger 2.0, or one with external
+	// references. Empty otherwise.
+	Original      []byte `protobuf:"bytes,9,opt,name=original,proto3" json:"original,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *APIVersionRegistered) Reset() {
 	*x = APIVersionRegistered{}
-	mi := &file_catalog_v1_events_proto_msgTypes[4]
+	mi := &file_catalog_v1_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +360,7 @@ func (x *APIVersionRegistered) String() string {
 func (*APIVersionRegistered) ProtoMessage() {}
 
 func (x *APIVersionRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[4]
+	mi := &file_catalog_v1_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,7 +373,7 @@ func (x *APIVersionRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APIVersionRegistered.ProtoReflect.Descriptor instead.
 func (*APIVersionRegistered) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{4}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *APIVersionRegistered) GetApiVersion() string {
@@ -354,6 +425,20 @@ func (x *APIVersionRegistered) GetDocumentVersion() string {
 	return ""
 }
 
+func (x *APIVersionRegistered) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *APIVersionRegistered) GetOriginal() []byte {
+	if x != nil {
+		return x.Original
+	}
+	return nil
+}
+
 // APIVersionConfigured: route, upstream, authentication, meters or policies were changed. spec.openapi is empty.
 type APIVersionConfigured struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -365,7 +450,7 @@ type APIVersionConfigured struct {
 
 func (x *APIVersionConfigured) Reset() {
 	*x = APIVersionConfigured{}
-	mi := &file_catalog_v1_events_proto_msgTypes[5]
+	mi := &file_catalog_v1_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +462,7 @@ func (x *APIVersionConfigured) String() string {
 func (*APIVersionConfigured) ProtoMessage() {}
 
 func (x *APIVersionConfigured) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[5]
+	mi := &file_catalog_v1_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +475,7 @@ func (x *APIVersionConfigured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APIVersionConfigured.ProtoReflect.Descriptor instead.
 func (*APIVersionConfigured) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{5}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *APIVersionConfigured) GetApiVersion() string {
@@ -419,7 +504,7 @@ type APIVersionStageChanged struct {
 
 func (x *APIVersionStageChanged) Reset() {
 	*x = APIVersionStageChanged{}
-	mi := &file_catalog_v1_events_proto_msgTypes[6]
+	mi := &file_catalog_v1_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +516,7 @@ func (x *APIVersionStageChanged) String() string {
 func (*APIVersionStageChanged) ProtoMessage() {}
 
 func (x *APIVersionStageChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[6]
+	mi := &file_catalog_v1_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +529,7 @@ func (x *APIVersionStageChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APIVersionStageChanged.ProtoReflect.Descriptor instead.
 func (*APIVersionStageChanged) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{6}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *APIVersionStageChanged) GetApiVersion() string {
@@ -482,7 +567,7 @@ type ProductCreated struct {
 
 func (x *ProductCreated) Reset() {
 	*x = ProductCreated{}
-	mi := &file_catalog_v1_events_proto_msgTypes[7]
+	mi := &file_catalog_v1_events_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +579,7 @@ func (x *ProductCreated) String() string {
 func (*ProductCreated) ProtoMessage() {}
 
 func (x *ProductCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[7]
+	mi := &file_catalog_v1_events_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +592,7 @@ func (x *ProductCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductCreated.ProtoReflect.Descriptor instead.
 func (*ProductCreated) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{7}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProductCreated) GetProduct() string {
@@ -550,7 +635,7 @@ type ProductChanged struct {
 
 func (x *ProductChanged) Reset() {
 	*x = ProductChanged{}
-	mi := &file_catalog_v1_events_proto_msgTypes[8]
+	mi := &file_catalog_v1_events_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +647,7 @@ func (x *ProductChanged) String() string {
 func (*ProductChanged) ProtoMessage() {}
 
 func (x *ProductChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[8]
+	mi := &file_catalog_v1_events_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +660,7 @@ func (x *ProductChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductChanged.ProtoReflect.Descriptor instead.
 func (*ProductChanged) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{8}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ProductChanged) GetProduct() string {
@@ -614,7 +699,7 @@ type PlanPublished struct {
 
 func (x *PlanPublished) Reset() {
 	*x = PlanPublished{}
-	mi := &file_catalog_v1_events_proto_msgTypes[9]
+	mi := &file_catalog_v1_events_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +711,7 @@ func (x *PlanPublished) String() string {
 func (*PlanPublished) ProtoMessage() {}
 
 func (x *PlanPublished) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[9]
+	mi := &file_catalog_v1_events_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +724,7 @@ func (x *PlanPublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPublished.ProtoReflect.Descriptor instead.
 func (*PlanPublished) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{9}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlanPublished) GetPlan() string {
@@ -687,7 +772,7 @@ type PlanRetired struct {
 
 func (x *PlanRetired) Reset() {
 	*x = PlanRetired{}
-	mi := &file_catalog_v1_events_proto_msgTypes[10]
+	mi := &file_catalog_v1_events_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +784,7 @@ func (x *PlanRetired) String() string {
 func (*PlanRetired) ProtoMessage() {}
 
 func (x *PlanRetired) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[10]
+	mi := &file_catalog_v1_events_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +797,7 @@ func (x *PlanRetired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetired.ProtoReflect.Descriptor instead.
 func (*PlanRetired) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{10}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlanRetired) GetPlan() string {
@@ -739,7 +824,7 @@ const file_catalog_v1_events_proto_rawDesc = "" +
 	"\x04spec\x18\x02 \x01(\v2\x13.catalog.v1.APISpecR\x04spec\"\x1e\n" +
 	"\n" +
 	"APIDeleted\x12\x10\n" +
-	"\x03api\x18\x01 \x01(\tR\x03api\"\x81\x01\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\"\xb3\x01\n" +
 	"\tOperation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x12\n" +
@@ -747,7 +832,11 @@ const file_catalog_v1_events_proto_rawDesc = "" +
 	"\asummary\x18\x04 \x01(\tR\asummary\x12\x1e\n" +
 	"\n" +
 	"deprecated\x18\x05 \x01(\bR\n" +
-	"deprecated\"\x98\x02\n" +
+	"deprecated\x120\n" +
+	"\bsecurity\x18\x06 \x03(\v2\x14.catalog.v1.SecurityR\bsecurity\"8\n" +
+	"\bSecurity\x12\x14\n" +
+	"\x05types\x18\x01 \x03(\tR\x05types\x12\x16\n" +
+	"\x06scopes\x18\x02 \x03(\tR\x06scopes\"\xd0\x02\n" +
 	"\x14APIVersionRegistered\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
 	"apiVersion\x12\x10\n" +
@@ -758,7 +847,9 @@ const file_catalog_v1_events_proto_rawDesc = "" +
 	"operations\x18\x05 \x03(\v2\x15.catalog.v1.OperationR\n" +
 	"operations\x12'\n" +
 	"\x0fdocument_sha256\x18\x06 \x01(\tR\x0edocumentSha256\x12)\n" +
-	"\x10document_version\x18\a \x01(\tR\x0fdocumentVersion\"g\n" +
+	"\x10document_version\x18\a \x01(\tR\x0fdocumentVersion\x12\x1a\n" +
+	"\bdocument\x18\b \x01(\fR\bdocument\x12\x1a\n" +
+	"\boriginal\x18\t \x01(\fR\boriginal\"g\n" +
 	"\x14APIVersionConfigured\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
 	"apiVersion\x12.\n" +
@@ -798,38 +889,40 @@ func file_catalog_v1_events_proto_rawDescGZIP() []byte {
 	return file_catalog_v1_events_proto_rawDescData
 }
 
-var file_catalog_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_catalog_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_catalog_v1_events_proto_goTypes = []any{
 	(*APICreated)(nil),             // 0: catalog.v1.APICreated
 	(*APIChanged)(nil),             // 1: catalog.v1.APIChanged
 	(*APIDeleted)(nil),             // 2: catalog.v1.APIDeleted
 	(*Operation)(nil),              // 3: catalog.v1.Operation
-	(*APIVersionRegistered)(nil),   // 4: catalog.v1.APIVersionRegistered
-	(*APIVersionConfigured)(nil),   // 5: catalog.v1.APIVersionConfigured
-	(*APIVersionStageChanged)(nil), // 6: catalog.v1.APIVersionStageChanged
-	(*ProductCreated)(nil),         // 7: catalog.v1.ProductCreated
-	(*ProductChanged)(nil),         // 8: catalog.v1.ProductChanged
-	(*PlanPublished)(nil),          // 9: catalog.v1.PlanPublished
-	(*PlanRetired)(nil),            // 10: catalog.v1.PlanRetired
-	(*APISpec)(nil),                // 11: catalog.v1.APISpec
-	(*APIVersionSpec)(nil),         // 12: catalog.v1.APIVersionSpec
-	(*ProductSpec)(nil),            // 13: catalog.v1.ProductSpec
-	(*PlanSpec)(nil),               // 14: catalog.v1.PlanSpec
+	(*Security)(nil),               // 4: catalog.v1.Security
+	(*APIVersionRegistered)(nil),   // 5: catalog.v1.APIVersionRegistered
+	(*APIVersionConfigured)(nil),   // 6: catalog.v1.APIVersionConfigured
+	(*APIVersionStageChanged)(nil), // 7: catalog.v1.APIVersionStageChanged
+	(*ProductCreated)(nil),         // 8: catalog.v1.ProductCreated
+	(*ProductChanged)(nil),         // 9: catalog.v1.ProductChanged
+	(*PlanPublished)(nil),          // 10: catalog.v1.PlanPublished
+	(*PlanRetired)(nil),            // 11: catalog.v1.PlanRetired
+	(*APISpec)(nil),                // 12: catalog.v1.APISpec
+	(*APIVersionSpec)(nil),         // 13: catalog.v1.APIVersionSpec
+	(*ProductSpec)(nil),            // 14: catalog.v1.ProductSpec
+	(*PlanSpec)(nil),               // 15: catalog.v1.PlanSpec
 }
 var file_catalog_v1_events_proto_depIdxs = []int32{
-	11, // 0: catalog.v1.APICreated.spec:type_name -> catalog.v1.APISpec
-	11, // 1: catalog.v1.APIChanged.spec:type_name -> catalog.v1.APISpec
-	12, // 2: catalog.v1.APIVersionRegistered.spec:type_name -> catalog.v1.APIVersionSpec
-	3,  // 3: catalog.v1.APIVersionRegistered.operations:type_name -> catalog.v1.Operation
-	12, // 4: catalog.v1.APIVersionConfigured.spec:type_name -> catalog.v1.APIVersionSpec
-	13, // 5: catalog.v1.ProductCreated.spec:type_name -> catalog.v1.ProductSpec
-	13, // 6: catalog.v1.ProductChanged.spec:type_name -> catalog.v1.ProductSpec
-	14, // 7: catalog.v1.PlanPublished.spec:type_name -> catalog.v1.PlanSpec
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	12, // 0: catalog.v1.APICreated.spec:type_name -> catalog.v1.APISpec
+	12, // 1: catalog.v1.APIChanged.spec:type_name -> catalog.v1.APISpec
+	4,  // 2: catalog.v1.Operation.security:type_name -> catalog.v1.Security
+	13, // 3: catalog.v1.APIVersionRegistered.spec:type_name -> catalog.v1.APIVersionSpec
+	3,  // 4: catalog.v1.APIVersionRegistered.operations:type_name -> catalog.v1.Operation
+	13, // 5: catalog.v1.APIVersionConfigured.spec:type_name -> catalog.v1.APIVersionSpec
+	14, // 6: catalog.v1.ProductCreated.spec:type_name -> catalog.v1.ProductSpec
+	14, // 7: catalog.v1.ProductChanged.spec:type_name -> catalog.v1.ProductSpec
+	15, // 8: catalog.v1.PlanPublished.spec:type_name -> catalog.v1.PlanSpec
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_catalog_v1_events_proto_init() }
@@ -844,7 +937,7 @@ func file_catalog_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_catalog_v1_events_proto_rawDesc), len(file_catalog_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -42,7 +42,7 @@ type APIDocument struct {
 	Policies     []*v1.Policy    `protobuf:"bytes,12,rep,name=policies,proto3" json:"policies,omitempty"`
 	// Names of the meters that Tollgate-Usage may report.
 	Meters []string `protobuf:"bytes,13,rep,name=meters,proto3" json:"meters,omitempty"`
-	// The OpenAPI document, needed where a policy validates.
+	// The OpenAPI document, needed where a policy validates; a large one is in openapi_gzip instead.
 	Openapi string `protobuf:"bytes,14,opt,name=openapi,proto3" json:"openapi,omitempty"`
 	// Ids of the products that include the version.
 	Products []string `protobuf:"bytes,15,rep,name=products,proto3" json:"products,omitempty"`
@@ -58,8 +58,10 @@ type APIDocument struct {
 	DeprecatedAt    int64  `protobuf:"varint,20,opt,name=deprecated_at,json=deprecatedAt,proto3" json:"deprecated_at,omitempty"`
 	SunsetAt        int64  `protobuf:"varint,21,opt,name=sunset_at,json=sunsetAt,proto3" json:"sunset_at,omitempty"`
 	DeprecationLink string `protobuf:"bytes,22,opt,name=deprecation_link,json=deprecationLink,proto3" json:"deprecation_link,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The OpenAPI document, compressed with gzip (RFC 1952).
+	OpenapiGzip   []byte `protobuf:"bytes,23,opt,name=openapi_gzip,json=openapiGzip,proto3" json:"openapi_gzip,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *APIDocument) Reset() {
@@ -244,6 +246,13 @@ func (x *APIDocument) GetDeprecationLink() string {
 		return x.DeprecationLink
 	}
 	return ""
+}
+
+func (x *APIDocument) GetOpenapiGzip() []byte {
+	if x != nil {
+		return x.OpenapiGzip
+	}
+	return nil
 }
 
 // OperationAccess is what the caller of one operation must have.
@@ -810,12 +819,145 @@ func (x *GatewayStatus) GetReportedAt() int64 {
 	return 0
 }
 
+// RateConsumption is what one gateway let pass under rate limits since its message before: on the subject gw.rates of core
+// NATS, every 100 ms while there is something to say. The other gateways count it against the same limits.
+type RateConsumption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gateway       string                 `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Taken         []*RateTaken           `protobuf:"bytes,2,rep,name=taken,proto3" json:"taken,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RateConsumption) Reset() {
+	*x = RateConsumption{}
+	mi := &file_gateway_v1_documents_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RateConsumption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RateConsumption) ProtoMessage() {}
+
+func (x *RateConsumption) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_v1_documents_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RateConsumption.ProtoReflect.Descriptor instead.
+func (*RateConsumption) Descriptor() ([]byte, []int) {
+	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RateConsumption) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
+}
+
+func (x *RateConsumption) GetTaken() []*RateTaken {
+	if x != nil {
+		return x.Taken
+	}
+	return nil
+}
+
+// RateTaken is the consumption of one limit.
+type RateTaken struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Subscription string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// The limit, as in catalog.v1.Limit.
+	Rate  uint64 `protobuf:"varint,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	Per   string `protobuf:"bytes,3,opt,name=per,proto3" json:"per,omitempty"`
+	Burst uint64 `protobuf:"varint,4,opt,name=burst,proto3" json:"burst,omitempty"`
+	// Requests that passed; below 0 when more were taken back than passed.
+	Requests      int64 `protobuf:"zigzag64,5,opt,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RateTaken) Reset() {
+	*x = RateTaken{}
+	mi := &file_gateway_v1_documents_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RateTaken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RateTaken) ProtoMessage() {}
+
+func (x *RateTaken) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_v1_documents_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RateTaken.ProtoReflect.Descriptor instead.
+func (*RateTaken) Descriptor() ([]byte, []int) {
+	return file_gateway_v1_documents_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RateTaken) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *RateTaken) GetRate() uint64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *RateTaken) GetPer() string {
+	if x != nil {
+		return x.Per
+	}
+	return ""
+}
+
+func (x *RateTaken) GetBurst() uint64 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+func (x *RateTaken) GetRequests() int64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
 var File_gateway_v1_documents_proto protoreflect.FileDescriptor
 
 const file_gateway_v1_documents_proto_rawDesc = "" +
 	"\n" +
 	"\x1agateway/v1/documents.proto\x12\n" +
-	"gateway.v1\x1a\x17catalog/v1/events.proto\x1a\x1acatalog/v1/resources.proto\"\x94\x06\n" +
+	"gateway.v1\x1a\x17catalog/v1/events.proto\x1a\x1acatalog/v1/resources.proto\"\xb7\x06\n" +
 	"\vAPIDocument\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x10\n" +
@@ -842,7 +984,8 @@ const file_gateway_v1_documents_proto_rawDesc = "" +
 	"\x05mocks\x18\x13 \x03(\v2\x16.gateway.v1.MockAnswerR\x05mocks\x12#\n" +
 	"\rdeprecated_at\x18\x14 \x01(\x03R\fdeprecatedAt\x12\x1b\n" +
 	"\tsunset_at\x18\x15 \x01(\x03R\bsunsetAt\x12)\n" +
-	"\x10deprecation_link\x18\x16 \x01(\tR\x0fdeprecationLink\"s\n" +
+	"\x10deprecation_link\x18\x16 \x01(\tR\x0fdeprecationLink\x12!\n" +
+	"\fopenapi_gzip\x18\x17 \x01(\fR\vopenapiGzip\"s\n" +
 	"\x0fOperationAccess\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\tR\toperation\x12,\n" +
 	"\x06scopes\x18\x02 \x03(\v2\x14.gateway.v1.ScopeSetR\x06scopes\x12\x14\n" +
@@ -904,7 +1047,16 @@ const file_gateway_v1_documents_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a;\n" +
 	"\rRejectedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B9Z7github.com/tollgate/tollgate/proto/gateway/v1;gatewayv1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
+	"\x0fRateConsumption\x12\x18\n" +
+	"\agateway\x18\x01 \x01(\tR\agateway\x12+\n" +
+	"\x05taken\x18\x02 \x03(\v2\x15.gateway.v1.RateTakenR\x05taken\"\x87\x01\n" +
+	"\tRateTaken\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\x04R\x04rate\x12\x10\n" +
+	"\x03per\x18\x03 \x01(\tR\x03per\x12\x14\n" +
+	"\x05burst\x18\x04 \x01(\x04R\x05burst\x12\x1a\n" +
+	"\brequests\x18\x05 \x01(\x12R\brequestsB9Z7github.com/tollgate/tollgate/proto/gateway/v1;gatewayv1b\x06proto3"
 
 var (
 	file_gateway_v1_documents_proto_rawDescOnce sync.Once
@@ -918,7 +1070,7 @@ func file_gateway_v1_documents_proto_rawDescGZIP() []byte {
 	return file_gateway_v1_documents_proto_rawDescData
 }
 
-var file_gateway_v1_documents_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_gateway_v1_documents_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_gateway_v1_documents_proto_goTypes = []any{
 	(*APIDocument)(nil),         // 0: gateway.v1.APIDocument
 	(*OperationAccess)(nil),     // 1: gateway.v1.OperationAccess
@@ -927,36 +1079,39 @@ var file_gateway_v1_documents_proto_goTypes = []any{
 	(*EntitlementDocument)(nil), // 4: gateway.v1.EntitlementDocument
 	(*CredentialDocument)(nil),  // 5: gateway.v1.CredentialDocument
 	(*GatewayStatus)(nil),       // 6: gateway.v1.GatewayStatus
-	nil,                         // 7: gateway.v1.MockAnswer.HeadersEntry
-	nil,                         // 8: gateway.v1.GatewayStatus.RevisionsEntry
-	nil,                         // 9: gateway.v1.GatewayStatus.RejectedEntry
-	(*v1.Route)(nil),            // 10: catalog.v1.Route
-	(*v1.Operation)(nil),        // 11: catalog.v1.Operation
-	(*v1.Upstream)(nil),         // 12: catalog.v1.Upstream
-	(*v1.Policy)(nil),           // 13: catalog.v1.Policy
-	(*v1.Issuer)(nil),           // 14: catalog.v1.Issuer
-	(*v1.Limit)(nil),            // 15: catalog.v1.Limit
-	(*v1.Charging)(nil),         // 16: catalog.v1.Charging
+	(*RateConsumption)(nil),     // 7: gateway.v1.RateConsumption
+	(*RateTaken)(nil),           // 8: gateway.v1.RateTaken
+	nil,                         // 9: gateway.v1.MockAnswer.HeadersEntry
+	nil,                         // 10: gateway.v1.GatewayStatus.RevisionsEntry
+	nil,                         // 11: gateway.v1.GatewayStatus.RejectedEntry
+	(*v1.Route)(nil),            // 12: catalog.v1.Route
+	(*v1.Operation)(nil),        // 13: catalog.v1.Operation
+	(*v1.Upstream)(nil),         // 14: catalog.v1.Upstream
+	(*v1.Policy)(nil),           // 15: catalog.v1.Policy
+	(*v1.Issuer)(nil),           // 16: catalog.v1.Issuer
+	(*v1.Limit)(nil),            // 17: catalog.v1.Limit
+	(*v1.Charging)(nil),         // 18: catalog.v1.Charging
 }
 var file_gateway_v1_documents_proto_depIdxs = []int32{
-	10, // 0: gateway.v1.APIDocument.route:type_name -> catalog.v1.Route
-	11, // 1: gateway.v1.APIDocument.operations:type_name -> catalog.v1.Operation
-	12, // 2: gateway.v1.APIDocument.upstream:type_name -> catalog.v1.Upstream
-	13, // 3: gateway.v1.APIDocument.policies:type_name -> catalog.v1.Policy
+	12, // 0: gateway.v1.APIDocument.route:type_name -> catalog.v1.Route
+	13, // 1: gateway.v1.APIDocument.operations:type_name -> catalog.v1.Operation
+	14, // 2: gateway.v1.APIDocument.upstream:type_name -> catalog.v1.Upstream
+	15, // 3: gateway.v1.APIDocument.policies:type_name -> catalog.v1.Policy
 	1,  // 4: gateway.v1.APIDocument.access:type_name -> gateway.v1.OperationAccess
-	14, // 5: gateway.v1.APIDocument.issuers:type_name -> catalog.v1.Issuer
+	16, // 5: gateway.v1.APIDocument.issuers:type_name -> catalog.v1.Issuer
 	3,  // 6: gateway.v1.APIDocument.mocks:type_name -> gateway.v1.MockAnswer
 	2,  // 7: gateway.v1.OperationAccess.scopes:type_name -> gateway.v1.ScopeSet
-	7,  // 8: gateway.v1.MockAnswer.headers:type_name -> gateway.v1.MockAnswer.HeadersEntry
-	15, // 9: gateway.v1.EntitlementDocument.limits:type_name -> catalog.v1.Limit
-	16, // 10: gateway.v1.EntitlementDocument.charging:type_name -> catalog.v1.Charging
-	8,  // 11: gateway.v1.GatewayStatus.revisions:type_name -> gateway.v1.GatewayStatus.RevisionsEntry
-	9,  // 12: gateway.v1.GatewayStatus.rejected:type_name -> gateway.v1.GatewayStatus.RejectedEntry
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	9,  // 8: gateway.v1.MockAnswer.headers:type_name -> gateway.v1.MockAnswer.HeadersEntry
+	17, // 9: gateway.v1.EntitlementDocument.limits:type_name -> catalog.v1.Limit
+	18, // 10: gateway.v1.EntitlementDocument.charging:type_name -> catalog.v1.Charging
+	10, // 11: gateway.v1.GatewayStatus.revisions:type_name -> gateway.v1.GatewayStatus.RevisionsEntry
+	11, // 12: gateway.v1.GatewayStatus.rejected:type_name -> gateway.v1.GatewayStatus.RejectedEntry
+	8,  // 13: gateway.v1.RateConsumption.taken:type_name -> gateway.v1.RateTaken
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_gateway_v1_documents_proto_init() }
@@ -970,7 +1125,7 @@ func file_gateway_v1_documents_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gateway_v1_documents_proto_rawDesc), len(file_gateway_v1_documents_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

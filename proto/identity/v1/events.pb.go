@@ -139,8 +139,12 @@ func (x *TenantChanged) GetTitle() string {
 type MemberAdded struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Member string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
-	// owner, publisher, operator, finance, viewer.
-	Roles         []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	// owner, publisher, operator, finance, viewer or a role of the tenant's own; for a member of an account: admin, developer.
+	Roles []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Set for a member of an account: the account.
+	Account string `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	// The invitation that was accepted, if any.
+	Invitation    string `protobuf:"bytes,4,opt,name=invitation,proto3" json:"invitation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -187,6 +191,20 @@ func (x *MemberAdded) GetRoles() []string {
 		return x.Roles
 	}
 	return nil
+}
+
+func (x *MemberAdded) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *MemberAdded) GetInvitation() string {
+	if x != nil {
+		return x.Invitation
+	}
+	return ""
 }
 
 // MemberRolesChanged: a member has other roles from now on.
@@ -287,6 +305,890 @@ func (x *MemberRemoved) GetMember() string {
 	return ""
 }
 
+// MemberErased: the personal data of a person, who may have been removed before, is gone everywhere in identity.
+type MemberErased struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberErased) Reset() {
+	*x = MemberErased{}
+	mi := &file_identity_v1_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberErased) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberErased) ProtoMessage() {}
+
+func (x *MemberErased) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberErased.ProtoReflect.Descriptor instead.
+func (*MemberErased) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *MemberErased) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+// PasswordSet: a member has a password, or another one. It is nowhere but in identity's table, hashed.
+type PasswordSet struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Member string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	// By a password reset; otherwise by the member, or with the invitation.
+	Reset_        bool `protobuf:"varint,2,opt,name=reset,proto3" json:"reset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PasswordSet) Reset() {
+	*x = PasswordSet{}
+	mi := &file_identity_v1_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PasswordSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PasswordSet) ProtoMessage() {}
+
+func (x *PasswordSet) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PasswordSet.ProtoReflect.Descriptor instead.
+func (*PasswordSet) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PasswordSet) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *PasswordSet) GetReset_() bool {
+	if x != nil {
+		return x.Reset_
+	}
+	return false
+}
+
+// PasswordResetRequested: a member was sent a mail with which a new password can be set, once.
+type PasswordResetRequested struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Member string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	// Seconds since the Unix epoch.
+	ExpiresAt     int64 `protobuf:"varint,2,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PasswordResetRequested) Reset() {
+	*x = PasswordResetRequested{}
+	mi := &file_identity_v1_events_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PasswordResetRequested) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PasswordResetRequested) ProtoMessage() {}
+
+func (x *PasswordResetRequested) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PasswordResetRequested.ProtoReflect.Descriptor instead.
+func (*PasswordResetRequested) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PasswordResetRequested) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *PasswordResetRequested) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+// SecondFactorEnabled: a member gives one-time passwords (RFC 6238) from now on.
+type SecondFactorEnabled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecondFactorEnabled) Reset() {
+	*x = SecondFactorEnabled{}
+	mi := &file_identity_v1_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecondFactorEnabled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecondFactorEnabled) ProtoMessage() {}
+
+func (x *SecondFactorEnabled) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecondFactorEnabled.ProtoReflect.Descriptor instead.
+func (*SecondFactorEnabled) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SecondFactorEnabled) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+// SecondFactorDisabled: a member gives no one-time passwords any more.
+type SecondFactorDisabled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecondFactorDisabled) Reset() {
+	*x = SecondFactorDisabled{}
+	mi := &file_identity_v1_events_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecondFactorDisabled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecondFactorDisabled) ProtoMessage() {}
+
+func (x *SecondFactorDisabled) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecondFactorDisabled.ProtoReflect.Descriptor instead.
+func (*SecondFactorDisabled) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SecondFactorDisabled) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+// RecoveryCodeUsed: a member signed in with one of the codes for a lost second factor.
+type RecoveryCodeUsed struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Member string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	// Codes that are left.
+	Left          uint32 `protobuf:"varint,2,opt,name=left,proto3" json:"left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoveryCodeUsed) Reset() {
+	*x = RecoveryCodeUsed{}
+	mi := &file_identity_v1_events_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoveryCodeUsed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoveryCodeUsed) ProtoMessage() {}
+
+func (x *RecoveryCodeUsed) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoveryCodeUsed.ProtoReflect.Descriptor instead.
+func (*RecoveryCodeUsed) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RecoveryCodeUsed) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *RecoveryCodeUsed) GetLeft() uint32 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+// SessionStarted: a member signed in. Streams of type "session".
+type SessionStarted struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Member  string                 `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	// password, passwordAndTOTP, passwordAndRecoveryCode or sso.
+	Method string `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
+	// Seconds since the Unix epoch.
+	ExpiresAt     int64 `protobuf:"varint,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionStarted) Reset() {
+	*x = SessionStarted{}
+	mi := &file_identity_v1_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionStarted) ProtoMessage() {}
+
+func (x *SessionStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionStarted.ProtoReflect.Descriptor instead.
+func (*SessionStarted) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SessionStarted) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *SessionStarted) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *SessionStarted) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *SessionStarted) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+// SessionEnded: a session is void before its end.
+type SessionEnded struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// signOut, revoked, passwordChanged or memberRemoved.
+	Cause         string `protobuf:"bytes,2,opt,name=cause,proto3" json:"cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionEnded) Reset() {
+	*x = SessionEnded{}
+	mi := &file_identity_v1_events_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionEnded) ProtoMessage() {}
+
+func (x *SessionEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionEnded.ProtoReflect.Descriptor instead.
+func (*SessionEnded) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SessionEnded) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *SessionEnded) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+// InvitationSent: a person was invited by mail. The address is in identity's table only. Streams of type "invitation".
+type InvitationSent struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Invitation string                 `protobuf:"bytes,1,opt,name=invitation,proto3" json:"invitation,omitempty"`
+	Roles      []string               `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	// The account whose member the person becomes; empty for a member of the tenant.
+	Account string `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	// Seconds since the Unix epoch.
+	ExpiresAt     int64 `protobuf:"varint,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvitationSent) Reset() {
+	*x = InvitationSent{}
+	mi := &file_identity_v1_events_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvitationSent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvitationSent) ProtoMessage() {}
+
+func (x *InvitationSent) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvitationSent.ProtoReflect.Descriptor instead.
+func (*InvitationSent) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *InvitationSent) GetInvitation() string {
+	if x != nil {
+		return x.Invitation
+	}
+	return ""
+}
+
+func (x *InvitationSent) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *InvitationSent) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *InvitationSent) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+// InvitationAccepted: the person became a member.
+type InvitationAccepted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Invitation    string                 `protobuf:"bytes,1,opt,name=invitation,proto3" json:"invitation,omitempty"`
+	Member        string                 `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvitationAccepted) Reset() {
+	*x = InvitationAccepted{}
+	mi := &file_identity_v1_events_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvitationAccepted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvitationAccepted) ProtoMessage() {}
+
+func (x *InvitationAccepted) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvitationAccepted.ProtoReflect.Descriptor instead.
+func (*InvitationAccepted) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *InvitationAccepted) GetInvitation() string {
+	if x != nil {
+		return x.Invitation
+	}
+	return ""
+}
+
+func (x *InvitationAccepted) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+// InvitationRevoked: an invitation is void.
+type InvitationRevoked struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Invitation    string                 `protobuf:"bytes,1,opt,name=invitation,proto3" json:"invitation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvitationRevoked) Reset() {
+	*x = InvitationRevoked{}
+	mi := &file_identity_v1_events_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvitationRevoked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvitationRevoked) ProtoMessage() {}
+
+func (x *InvitationRevoked) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvitationRevoked.ProtoReflect.Descriptor instead.
+func (*InvitationRevoked) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *InvitationRevoked) GetInvitation() string {
+	if x != nil {
+		return x.Invitation
+	}
+	return ""
+}
+
+// RoleSet: a role of the tenant's own came into being or has other scopes. Streams of type "role", whose id is the name.
+type RoleSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Title         string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	Scopes        []string               `protobuf:"bytes,3,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleSet) Reset() {
+	*x = RoleSet{}
+	mi := &file_identity_v1_events_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleSet) ProtoMessage() {}
+
+func (x *RoleSet) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleSet.ProtoReflect.Descriptor instead.
+func (*RoleSet) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RoleSet) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *RoleSet) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *RoleSet) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+// RoleDeleted: a role of the tenant's own is gone.
+type RoleDeleted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleDeleted) Reset() {
+	*x = RoleDeleted{}
+	mi := &file_identity_v1_events_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleDeleted) ProtoMessage() {}
+
+func (x *RoleDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleDeleted.ProtoReflect.Descriptor instead.
+func (*RoleDeleted) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RoleDeleted) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+// SingleSignOnSet: members may sign in at the tenant's OpenID provider. Streams of type "single-sign-on", whose id is the
+// tenant's. The client secret is in identity's table only, sealed.
+type SingleSignOnSet struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Issuer   string                 `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	ClientId string                 `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Domain of the mail addresses that may sign in.
+	Domain string `protobuf:"bytes,3,opt,name=domain,proto3" json:"domain,omitempty"`
+	// Claim of the ID token from whose values roles follow.
+	RolesClaim string         `protobuf:"bytes,4,opt,name=roles_claim,json=rolesClaim,proto3" json:"roles_claim,omitempty"`
+	Mappings   []*RoleMapping `protobuf:"bytes,5,rep,name=mappings,proto3" json:"mappings,omitempty"`
+	// Roles of whom no mapping fits; none means that they are refused.
+	DefaultRoles  []string `protobuf:"bytes,6,rep,name=default_roles,json=defaultRoles,proto3" json:"default_roles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SingleSignOnSet) Reset() {
+	*x = SingleSignOnSet{}
+	mi := &file_identity_v1_events_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SingleSignOnSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SingleSignOnSet) ProtoMessage() {}
+
+func (x *SingleSignOnSet) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SingleSignOnSet.ProtoReflect.Descriptor instead.
+func (*SingleSignOnSet) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SingleSignOnSet) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *SingleSignOnSet) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *SingleSignOnSet) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *SingleSignOnSet) GetRolesClaim() string {
+	if x != nil {
+		return x.RolesClaim
+	}
+	return ""
+}
+
+func (x *SingleSignOnSet) GetMappings() []*RoleMapping {
+	if x != nil {
+		return x.Mappings
+	}
+	return nil
+}
+
+func (x *SingleSignOnSet) GetDefaultRoles() []string {
+	if x != nil {
+		return x.DefaultRoles
+	}
+	return nil
+}
+
+// RoleMapping gives roles for a value of a claim.
+type RoleMapping struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Value         string                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	Roles         []string               `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleMapping) Reset() {
+	*x = RoleMapping{}
+	mi := &file_identity_v1_events_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleMapping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleMapping) ProtoMessage() {}
+
+func (x *RoleMapping) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleMapping.ProtoReflect.Descriptor instead.
+func (*RoleMapping) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RoleMapping) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *RoleMapping) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+// SingleSignOnRemoved: nobody signs in at an OpenID provider any more.
+type SingleSignOnRemoved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Issuer        string                 `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SingleSignOnRemoved) Reset() {
+	*x = SingleSignOnRemoved{}
+	mi := &file_identity_v1_events_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SingleSignOnRemoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SingleSignOnRemoved) ProtoMessage() {}
+
+func (x *SingleSignOnRemoved) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SingleSignOnRemoved.ProtoReflect.Descriptor instead.
+func (*SingleSignOnRemoved) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SingleSignOnRemoved) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
 // TokenIssued: a member got a personal access token. Streams of type "token".
 type TokenIssued struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -303,7 +1205,7 @@ type TokenIssued struct {
 
 func (x *TokenIssued) Reset() {
 	*x = TokenIssued{}
-	mi := &file_identity_v1_events_proto_msgTypes[5]
+	mi := &file_identity_v1_events_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +1217,7 @@ func (x *TokenIssued) String() string {
 func (*TokenIssued) ProtoMessage() {}
 
 func (x *TokenIssued) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[5]
+	mi := &file_identity_v1_events_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +1230,7 @@ func (x *TokenIssued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenIssued.ProtoReflect.Descriptor instead.
 func (*TokenIssued) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{5}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TokenIssued) GetToken() string {
@@ -376,7 +1278,7 @@ type TokenRevoked struct {
 
 func (x *TokenRevoked) Reset() {
 	*x = TokenRevoked{}
-	mi := &file_identity_v1_events_proto_msgTypes[6]
+	mi := &file_identity_v1_events_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +1290,7 @@ func (x *TokenRevoked) String() string {
 func (*TokenRevoked) ProtoMessage() {}
 
 func (x *TokenRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[6]
+	mi := &file_identity_v1_events_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +1303,7 @@ func (x *TokenRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRevoked.ProtoReflect.Descriptor instead.
 func (*TokenRevoked) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{6}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TokenRevoked) GetToken() string {
@@ -423,7 +1325,7 @@ type SigningKeyAdded struct {
 
 func (x *SigningKeyAdded) Reset() {
 	*x = SigningKeyAdded{}
-	mi := &file_identity_v1_events_proto_msgTypes[7]
+	mi := &file_identity_v1_events_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +1337,7 @@ func (x *SigningKeyAdded) String() string {
 func (*SigningKeyAdded) ProtoMessage() {}
 
 func (x *SigningKeyAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[7]
+	mi := &file_identity_v1_events_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +1350,7 @@ func (x *SigningKeyAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKeyAdded.ProtoReflect.Descriptor instead.
 func (*SigningKeyAdded) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{7}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SigningKeyAdded) GetKid() string {
@@ -479,7 +1381,7 @@ type AccountCreated struct {
 
 func (x *AccountCreated) Reset() {
 	*x = AccountCreated{}
-	mi := &file_identity_v1_events_proto_msgTypes[8]
+	mi := &file_identity_v1_events_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +1393,7 @@ func (x *AccountCreated) String() string {
 func (*AccountCreated) ProtoMessage() {}
 
 func (x *AccountCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[8]
+	mi := &file_identity_v1_events_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +1406,7 @@ func (x *AccountCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountCreated.ProtoReflect.Descriptor instead.
 func (*AccountCreated) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{8}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AccountCreated) GetAccount() string {
@@ -555,7 +1457,7 @@ type AccountChanged struct {
 
 func (x *AccountChanged) Reset() {
 	*x = AccountChanged{}
-	mi := &file_identity_v1_events_proto_msgTypes[9]
+	mi := &file_identity_v1_events_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +1469,7 @@ func (x *AccountChanged) String() string {
 func (*AccountChanged) ProtoMessage() {}
 
 func (x *AccountChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[9]
+	mi := &file_identity_v1_events_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +1482,7 @@ func (x *AccountChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountChanged.ProtoReflect.Descriptor instead.
 func (*AccountChanged) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{9}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AccountChanged) GetAccount() string {
@@ -621,7 +1523,7 @@ type AccountClosed struct {
 
 func (x *AccountClosed) Reset() {
 	*x = AccountClosed{}
-	mi := &file_identity_v1_events_proto_msgTypes[10]
+	mi := &file_identity_v1_events_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +1535,7 @@ func (x *AccountClosed) String() string {
 func (*AccountClosed) ProtoMessage() {}
 
 func (x *AccountClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[10]
+	mi := &file_identity_v1_events_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +1548,7 @@ func (x *AccountClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccountClosed.ProtoReflect.Descriptor instead.
 func (*AccountClosed) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{10}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AccountClosed) GetAccount() string {
@@ -664,13 +1566,14 @@ type ApplicationCreated struct {
 	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	Title         string                 `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
 	Description   string                 `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
+	Roles         []string               `protobuf:"bytes,6,rep,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApplicationCreated) Reset() {
 	*x = ApplicationCreated{}
-	mi := &file_identity_v1_events_proto_msgTypes[11]
+	mi := &file_identity_v1_events_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +1585,7 @@ func (x *ApplicationCreated) String() string {
 func (*ApplicationCreated) ProtoMessage() {}
 
 func (x *ApplicationCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[11]
+	mi := &file_identity_v1_events_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +1598,7 @@ func (x *ApplicationCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationCreated.ProtoReflect.Descriptor instead.
 func (*ApplicationCreated) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{11}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ApplicationCreated) GetApplication() string {
@@ -733,19 +1636,27 @@ func (x *ApplicationCreated) GetDescription() string {
 	return ""
 }
 
-// ApplicationChanged: an application's description was changed.
+func (x *ApplicationCreated) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+// ApplicationChanged: an application's description or roles were changed.
 type ApplicationChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Application   string                 `protobuf:"bytes,1,opt,name=application,proto3" json:"application,omitempty"`
 	Title         string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	Roles         []string               `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApplicationChanged) Reset() {
 	*x = ApplicationChanged{}
-	mi := &file_identity_v1_events_proto_msgTypes[12]
+	mi := &file_identity_v1_events_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +1668,7 @@ func (x *ApplicationChanged) String() string {
 func (*ApplicationChanged) ProtoMessage() {}
 
 func (x *ApplicationChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[12]
+	mi := &file_identity_v1_events_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +1681,7 @@ func (x *ApplicationChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationChanged.ProtoReflect.Descriptor instead.
 func (*ApplicationChanged) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{12}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ApplicationChanged) GetApplication() string {
@@ -794,6 +1705,13 @@ func (x *ApplicationChanged) GetDescription() string {
 	return ""
 }
 
+func (x *ApplicationChanged) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
 // ApplicationDeleted: an application is gone and its credentials are void.
 type ApplicationDeleted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -804,7 +1722,7 @@ type ApplicationDeleted struct {
 
 func (x *ApplicationDeleted) Reset() {
 	*x = ApplicationDeleted{}
-	mi := &file_identity_v1_events_proto_msgTypes[13]
+	mi := &file_identity_v1_events_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1734,7 @@ func (x *ApplicationDeleted) String() string {
 func (*ApplicationDeleted) ProtoMessage() {}
 
 func (x *ApplicationDeleted) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[13]
+	mi := &file_identity_v1_events_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1747,7 @@ func (x *ApplicationDeleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationDeleted.ProtoReflect.Descriptor instead.
 func (*ApplicationDeleted) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{13}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ApplicationDeleted) GetApplication() string {
@@ -839,7 +1757,7 @@ func (x *ApplicationDeleted) GetApplication() string {
 	return ""
 }
 
-// CredentialIssued: an application got an API key; only its hash is kept. On the application's stream.
+// CredentialIssued: an application got a credential; only the hash of its secret is kept. On the application's stream.
 type CredentialIssued struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Credential  string                 `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
@@ -848,21 +1766,27 @@ type CredentialIssued struct {
 	// apiKey, oauth2 or jwt.
 	Kind  string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	Title string `protobuf:"bytes,5,opt,name=title,proto3" json:"title,omitempty"`
-	// First characters of the key, to recognize it by.
+	// First characters of the key or the client secret, to recognize it by.
 	Prefix string `protobuf:"bytes,6,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	// SHA-256 of the key.
+	// SHA-256 of the key or the client secret; empty for a credential of kind jwt.
 	KeySha256 []byte `protobuf:"bytes,7,opt,name=key_sha256,json=keySha256,proto3" json:"key_sha256,omitempty"`
 	// Seconds since the Unix epoch; 0 means never.
 	ExpiresAt int64 `protobuf:"varint,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// The credential that this one replaces, if any.
-	Replaces      string `protobuf:"bytes,9,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	Replaces string `protobuf:"bytes,9,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	// apiKey: what its calls may do. oauth2: what its access tokens may be for at most.
+	Scopes []string `protobuf:"bytes,10,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// oauth2: the client id. jwt: the client as the issuer names it.
+	ClientId string `protobuf:"bytes,11,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// jwt: who issues the client's tokens.
+	Issuer        string `protobuf:"bytes,12,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CredentialIssued) Reset() {
 	*x = CredentialIssued{}
-	mi := &file_identity_v1_events_proto_msgTypes[14]
+	mi := &file_identity_v1_events_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +1798,7 @@ func (x *CredentialIssued) String() string {
 func (*CredentialIssued) ProtoMessage() {}
 
 func (x *CredentialIssued) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[14]
+	mi := &file_identity_v1_events_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +1811,7 @@ func (x *CredentialIssued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialIssued.ProtoReflect.Descriptor instead.
 func (*CredentialIssued) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{14}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CredentialIssued) GetCredential() string {
@@ -953,6 +1877,27 @@ func (x *CredentialIssued) GetReplaces() string {
 	return ""
 }
 
+func (x *CredentialIssued) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *CredentialIssued) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *CredentialIssued) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
 // CredentialExpirySet: a credential ends at another time (for one that was rotated: the end of the overlap).
 type CredentialExpirySet struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -964,7 +1909,7 @@ type CredentialExpirySet struct {
 
 func (x *CredentialExpirySet) Reset() {
 	*x = CredentialExpirySet{}
-	mi := &file_identity_v1_events_proto_msgTypes[15]
+	mi := &file_identity_v1_events_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1921,7 @@ func (x *CredentialExpirySet) String() string {
 func (*CredentialExpirySet) ProtoMessage() {}
 
 func (x *CredentialExpirySet) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[15]
+	mi := &file_identity_v1_events_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1934,7 @@ func (x *CredentialExpirySet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialExpirySet.ProtoReflect.Descriptor instead.
 func (*CredentialExpirySet) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{15}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CredentialExpirySet) GetCredential() string {
@@ -1016,7 +1961,7 @@ type CredentialRevoked struct {
 
 func (x *CredentialRevoked) Reset() {
 	*x = CredentialRevoked{}
-	mi := &file_identity_v1_events_proto_msgTypes[16]
+	mi := &file_identity_v1_events_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1973,7 @@ func (x *CredentialRevoked) String() string {
 func (*CredentialRevoked) ProtoMessage() {}
 
 func (x *CredentialRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[16]
+	mi := &file_identity_v1_events_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1986,7 @@ func (x *CredentialRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialRevoked.ProtoReflect.Descriptor instead.
 func (*CredentialRevoked) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{16}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CredentialRevoked) GetCredential() string {
@@ -1049,6 +1994,70 @@ func (x *CredentialRevoked) GetCredential() string {
 		return x.Credential
 	}
 	return ""
+}
+
+// AccessTokenRevoked: an application's access token is void before its end. Streams of type "access-token", whose id is the
+// token's jti.
+type AccessTokenRevoked struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The claim jti.
+	Token    string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The token's end, in seconds since the Unix epoch.
+	ExpiresAt     int64 `protobuf:"varint,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccessTokenRevoked) Reset() {
+	*x = AccessTokenRevoked{}
+	mi := &file_identity_v1_events_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessTokenRevoked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessTokenRevoked) ProtoMessage() {}
+
+func (x *AccessTokenRevoked) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessTokenRevoked.ProtoReflect.Descriptor instead.
+func (*AccessTokenRevoked) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *AccessTokenRevoked) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AccessTokenRevoked) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *AccessTokenRevoked) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
 }
 
 var File_identity_v1_events_proto protoreflect.FileDescriptor
@@ -1062,15 +2071,80 @@ const file_identity_v1_events_proto_rawDesc = "" +
 	"\x05title\x18\x03 \x01(\tR\x05title\"=\n" +
 	"\rTenantChanged\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
-	"\x05title\x18\x02 \x01(\tR\x05title\";\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\"u\n" +
 	"\vMemberAdded\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
-	"\x05roles\x18\x02 \x03(\tR\x05roles\"B\n" +
+	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x18\n" +
+	"\aaccount\x18\x03 \x01(\tR\aaccount\x12\x1e\n" +
+	"\n" +
+	"invitation\x18\x04 \x01(\tR\n" +
+	"invitation\"B\n" +
 	"\x12MemberRolesChanged\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\"'\n" +
 	"\rMemberRemoved\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\tR\x06member\"\x88\x01\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\"&\n" +
+	"\fMemberErased\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\";\n" +
+	"\vPasswordSet\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x14\n" +
+	"\x05reset\x18\x02 \x01(\bR\x05reset\"O\n" +
+	"\x16PasswordResetRequested\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x02 \x01(\x03R\texpiresAt\"-\n" +
+	"\x13SecondFactorEnabled\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\".\n" +
+	"\x14SecondFactorDisabled\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\">\n" +
+	"\x10RecoveryCodeUsed\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n" +
+	"\x04left\x18\x02 \x01(\rR\x04left\"y\n" +
+	"\x0eSessionStarted\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\tR\x06member\x12\x16\n" +
+	"\x06method\x18\x03 \x01(\tR\x06method\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\x03R\texpiresAt\">\n" +
+	"\fSessionEnded\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause\"\x7f\n" +
+	"\x0eInvitationSent\x12\x1e\n" +
+	"\n" +
+	"invitation\x18\x01 \x01(\tR\n" +
+	"invitation\x12\x14\n" +
+	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x18\n" +
+	"\aaccount\x18\x03 \x01(\tR\aaccount\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\x03R\texpiresAt\"L\n" +
+	"\x12InvitationAccepted\x12\x1e\n" +
+	"\n" +
+	"invitation\x18\x01 \x01(\tR\n" +
+	"invitation\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\tR\x06member\"3\n" +
+	"\x11InvitationRevoked\x12\x1e\n" +
+	"\n" +
+	"invitation\x18\x01 \x01(\tR\n" +
+	"invitation\"K\n" +
+	"\aRoleSet\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n" +
+	"\x06scopes\x18\x03 \x03(\tR\x06scopes\"!\n" +
+	"\vRoleDeleted\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\"\xda\x01\n" +
+	"\x0fSingleSignOnSet\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\x12\x1b\n" +
+	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x16\n" +
+	"\x06domain\x18\x03 \x01(\tR\x06domain\x12\x1f\n" +
+	"\vroles_claim\x18\x04 \x01(\tR\n" +
+	"rolesClaim\x124\n" +
+	"\bmappings\x18\x05 \x03(\v2\x18.identity.v1.RoleMappingR\bmappings\x12#\n" +
+	"\rdefault_roles\x18\x06 \x03(\tR\fdefaultRoles\"9\n" +
+	"\vRoleMapping\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value\x12\x14\n" +
+	"\x05roles\x18\x02 \x03(\tR\x05roles\"-\n" +
+	"\x13SingleSignOnRemoved\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\"\x88\x01\n" +
 	"\vTokenIssued\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x14\n" +
@@ -1096,19 +2170,21 @@ const file_identity_v1_events_proto_rawDesc = "" +
 	"\acountry\x18\x03 \x01(\tR\acountry\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\")\n" +
 	"\rAccountClosed\x12\x18\n" +
-	"\aaccount\x18\x01 \x01(\tR\aaccount\"\x9c\x01\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\"\xb2\x01\n" +
 	"\x12ApplicationCreated\x12 \n" +
 	"\vapplication\x18\x01 \x01(\tR\vapplication\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x14\n" +
 	"\x05title\x18\x04 \x01(\tR\x05title\x12 \n" +
-	"\vdescription\x18\x05 \x01(\tR\vdescription\"n\n" +
+	"\vdescription\x18\x05 \x01(\tR\vdescription\x12\x14\n" +
+	"\x05roles\x18\x06 \x03(\tR\x05roles\"\x84\x01\n" +
 	"\x12ApplicationChanged\x12 \n" +
 	"\vapplication\x18\x01 \x01(\tR\vapplication\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\"6\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x14\n" +
+	"\x05roles\x18\x04 \x03(\tR\x05roles\"6\n" +
 	"\x12ApplicationDeleted\x12 \n" +
-	"\vapplication\x18\x01 \x01(\tR\vapplication\"\x8a\x02\n" +
+	"\vapplication\x18\x01 \x01(\tR\vapplication\"\xd7\x02\n" +
 	"\x10CredentialIssued\x12\x1e\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\tR\n" +
@@ -1122,7 +2198,11 @@ const file_identity_v1_events_proto_rawDesc = "" +
 	"key_sha256\x18\a \x01(\fR\tkeySha256\x12\x1d\n" +
 	"\n" +
 	"expires_at\x18\b \x01(\x03R\texpiresAt\x12\x1a\n" +
-	"\breplaces\x18\t \x01(\tR\breplaces\"T\n" +
+	"\breplaces\x18\t \x01(\tR\breplaces\x12\x16\n" +
+	"\x06scopes\x18\n" +
+	" \x03(\tR\x06scopes\x12\x1b\n" +
+	"\tclient_id\x18\v \x01(\tR\bclientId\x12\x16\n" +
+	"\x06issuer\x18\f \x01(\tR\x06issuer\"T\n" +
 	"\x13CredentialExpirySet\x12\x1e\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\tR\n" +
@@ -1132,7 +2212,12 @@ const file_identity_v1_events_proto_rawDesc = "" +
 	"\x11CredentialRevoked\x12\x1e\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\tR\n" +
-	"credentialB;Z9github.com/tollgate/tollgate/proto/identity/v1;identityv1b\x06proto3"
+	"credential\"f\n" +
+	"\x12AccessTokenRevoked\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1b\n" +
+	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\x03R\texpiresAtB;Z9github.com/tollgate/tollgate/proto/identity/v1;identityv1b\x06proto3"
 
 var (
 	file_identity_v1_events_proto_rawDescOnce sync.Once
@@ -1146,32 +2231,50 @@ func file_identity_v1_events_proto_rawDescGZIP() []byte {
 	return file_identity_v1_events_proto_rawDescData
 }
 
-var file_identity_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_identity_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_identity_v1_events_proto_goTypes = []any{
-	(*TenantCreated)(nil),       // 0: identity.v1.TenantCreated
-	(*TenantChanged)(nil),       // 1: identity.v1.TenantChanged
-	(*MemberAdded)(nil),         // 2: identity.v1.MemberAdded
-	(*MemberRolesChanged)(nil),  // 3: identity.v1.MemberRolesChanged
-	(*MemberRemoved)(nil),       // 4: identity.v1.MemberRemoved
-	(*TokenIssued)(nil),         // 5: identity.v1.TokenIssued
-	(*TokenRevoked)(nil),        // 6: identity.v1.TokenRevoked
-	(*SigningKeyAdded)(nil),     // 7: identity.v1.SigningKeyAdded
-	(*AccountCreated)(nil),      // 8: identity.v1.AccountCreated
-	(*AccountChanged)(nil),      // 9: identity.v1.AccountChanged
-	(*AccountClosed)(nil),       // 10: identity.v1.AccountClosed
-	(*ApplicationCreated)(nil),  // 11: identity.v1.ApplicationCreated
-	(*ApplicationChanged)(nil),  // 12: identity.v1.ApplicationChanged
-	(*ApplicationDeleted)(nil),  // 13: identity.v1.ApplicationDeleted
-	(*CredentialIssued)(nil),    // 14: identity.v1.CredentialIssued
-	(*CredentialExpirySet)(nil), // 15: identity.v1.CredentialExpirySet
-	(*CredentialRevoked)(nil),   // 16: identity.v1.CredentialRevoked
+	(*TenantCreated)(nil),          // 0: identity.v1.TenantCreated
+	(*TenantChanged)(nil),          // 1: identity.v1.TenantChanged
+	(*MemberAdded)(nil),            // 2: identity.v1.MemberAdded
+	(*MemberRolesChanged)(nil),     // 3: identity.v1.MemberRolesChanged
+	(*MemberRemoved)(nil),          // 4: identity.v1.MemberRemoved
+	(*MemberErased)(nil),           // 5: identity.v1.MemberErased
+	(*PasswordSet)(nil),            // 6: identity.v1.PasswordSet
+	(*PasswordResetRequested)(nil), // 7: identity.v1.PasswordResetRequested
+	(*SecondFactorEnabled)(nil),    // 8: identity.v1.SecondFactorEnabled
+	(*SecondFactorDisabled)(nil),   // 9: identity.v1.SecondFactorDisabled
+	(*RecoveryCodeUsed)(nil),       // 10: identity.v1.RecoveryCodeUsed
+	(*SessionStarted)(nil),         // 11: identity.v1.SessionStarted
+	(*SessionEnded)(nil),           // 12: identity.v1.SessionEnded
+	(*InvitationSent)(nil),         // 13: identity.v1.InvitationSent
+	(*InvitationAccepted)(nil),     // 14: identity.v1.InvitationAccepted
+	(*InvitationRevoked)(nil),      // 15: identity.v1.InvitationRevoked
+	(*RoleSet)(nil),                // 16: identity.v1.RoleSet
+	(*RoleDeleted)(nil),            // 17: identity.v1.RoleDeleted
+	(*SingleSignOnSet)(nil),        // 18: identity.v1.SingleSignOnSet
+	(*RoleMapping)(nil),            // 19: identity.v1.RoleMapping
+	(*SingleSignOnRemoved)(nil),    // 20: identity.v1.SingleSignOnRemoved
+	(*TokenIssued)(nil),            // 21: identity.v1.TokenIssued
+	(*TokenRevoked)(nil),           // 22: identity.v1.TokenRevoked
+	(*SigningKeyAdded)(nil),        // 23: identity.v1.SigningKeyAdded
+	(*AccountCreated)(nil),         // 24: identity.v1.AccountCreated
+	(*AccountChanged)(nil),         // 25: identity.v1.AccountChanged
+	(*AccountClosed)(nil),          // 26: identity.v1.AccountClosed
+	(*ApplicationCreated)(nil),     // 27: identity.v1.ApplicationCreated
+	(*ApplicationChanged)(nil),     // 28: identity.v1.ApplicationChanged
+	(*ApplicationDeleted)(nil),     // 29: identity.v1.ApplicationDeleted
+	(*CredentialIssued)(nil),       // 30: identity.v1.CredentialIssued
+	(*CredentialExpirySet)(nil),    // 31: identity.v1.CredentialExpirySet
+	(*CredentialRevoked)(nil),      // 32: identity.v1.CredentialRevoked
+	(*AccessTokenRevoked)(nil),     // 33: identity.v1.AccessTokenRevoked
 }
 var file_identity_v1_events_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	19, // 0: identity.v1.SingleSignOnSet.mappings:type_name -> identity.v1.RoleMapping
+	1,  // [1:1] is the sub-list for method output_type
+	1,  // [1:1] is the sub-list for method input_type
+	1,  // [1:1] is the sub-list for extension type_name
+	1,  // [1:1] is the sub-list for extension extendee
+	0,  // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_identity_v1_events_proto_init() }
@@ -1185,7 +2288,7 @@ func file_identity_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_identity_v1_events_proto_rawDesc), len(file_identity_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

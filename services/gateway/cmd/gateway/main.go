@@ -17,6 +17,7 @@ func main() {
 		Name:        "gateway",
 		Description: "The request path: routes, authenticates, limits, forwards and records calls.",
 		Validate:    gateway.Config.Validate,
+		Health:      func(ctx context.Context, c gateway.Config) error { return telemetry.Probe(ctx, c.AdminListen) },
 		Run:         run,
 	})
 }

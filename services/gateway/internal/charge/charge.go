@@ -61,6 +61,8 @@ type Outcome struct {
 	Anonymous bool
 	// Free: the plan has no prices.
 	Free bool
+	// Mocked: the gateway made the answer up.
+	Mocked bool
 }
 
 // Decide returns the reason why a call is not billable, REASON_UNSPECIFIED when it is. A call that counts against the
@@ -71,6 +73,8 @@ func (r *Rule) Decide(o Outcome) (reason callsv1.Reason, counts bool) {
 		return callsv1.Reason_REASON_INTERNAL, false
 	case o.UpstreamFailed:
 		return callsv1.Reason_REASON_UPSTREAM_FAILED, false
+	case o.Mocked:
+		return callsv1.Reason_REASON_TEST, false
 	case o.Responder == callsv1.Responder_RESPONDER_GATEWAY:
 		return callsv1.Reason_REASON_GATEWAY_REJECTED, false
 	case o.Status < 0 || o.Status >= len(r.billable) || !r.billable[o.Status]:

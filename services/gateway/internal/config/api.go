@@ -10,6 +10,7 @@ import (
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
 
+	"github.com/tollgate/tollgate/services/gateway/internal/bearer"
 	"github.com/tollgate/tollgate/services/gateway/internal/callrecord"
 	"github.com/tollgate/tollgate/services/gateway/internal/cors"
 	"github.com/tollgate/tollgate/services/gateway/internal/route"
@@ -39,11 +40,18 @@ type API struct {
 	Timeout              time.Duration
 	Attempts             int
 	Retry                Retry
-	// Authenticated: calls need an API key. Anonymous calls are recorded and never billed.
+	// Authenticated: calls need a credential. Anonymous calls are recorded and never billed.
 	Authenticated bool
-	Products      []string
-	Meters        []string
-	CORS          *cors.Policy
+	// Keys, Own and Issuers say which credentials: API keys, access tokens of identity, tokens of issuers.
+	Keys, Own bool
+	Issuers   []*bearer.Issuer
+	// Mocked: the gateway answers from Operation.Mocks, and nobody upstream is asked.
+	Mocked bool
+	// Deprecation, Sunset and DeprecationLink are field values (RFC 9745, RFC 8594, RFC 8288), empty for none.
+	Deprecation, Sunset, DeprecationLink string
+	Products                             []string
+	Meters                               []string
+	CORS                                 *cors.Policy
 	// MaxBody is the largest body that is buffered for validation, in bytes.
 	MaxBody int64
 }
@@ -58,6 +66,10 @@ type Operation struct {
 	Parameters []string
 	// Validate checks requests; nil when no policy asks for it.
 	Validate *validate.Operation
+	// Scopes are alternatives: all of one of them are asked for. Roles: one of them is.
+	Scopes [][]string
+	Roles  []string
+	Mocks  []*Mock
 
 	relative string
 }
@@ -69,7 +81,7 @@ type Retry struct {
 }
 
 // compileAPI compiles a document. The error names everything that is wrong.
-func compileAPI(key string, d *gatewayv1.APIDocument, pools *upstream.Pools) (*API, error) {
+func compileAPI(key string, d *gatewayv1.APIDocument, pools *upstream.Pools, issuers *bearer.KeySets) (*API, error) {
 	a := &API{
 		Key: key, Revision: d.GetRevision(), Tenant: d.GetTenant(), ID: d.GetApi(), Name: d.GetApiName(), Version: d.GetApiVersion(), VersionName: d.GetVersionName(),
 		Prefix: "/" + strings.Trim(d.GetRoute().GetPrefix(), "/"), StripPrefix: d.GetRoute().GetStripPrefix(),
@@ -78,13 +90,12 @@ func compileAPI(key string, d *gatewayv1.APIDocument, pools *upstream.Pools) (*A
 	a.PrefixSegments = len(route.Segments(a.Prefix))
 	var errs []error
 	errs = append(errs, checkIDs(map[string]string{"tenant": a.Tenant, "api": a.ID, "api_version": a.Version}))
-	errs = append(errs, a.compileRoute(d.GetRoute()), a.compileOperations(d.GetOperations()), a.compileUpstream(d.GetUpstream(), pools))
-	for i, kind := range d.GetAuthenticate() {
-		if kind != "apiKey" {
-			errs = append(errs, fmt.Errorf("authenticate[%d]: this gateway does not know %q; it knows apiKey", i, kind))
-		}
-		a.Authenticated = true
+	errs = append(errs, a.compileRoute(d.GetRoute()), a.compileOperations(d.GetOperations()))
+	if a.Mocked = d.GetStage() == "mocked"; !a.Mocked {
+		errs = append(errs, a.compileUpstream(d.GetUpstream(), pools))
 	}
+	errs = append(errs, a.compileAuthentication(d, issuers), a.compileAccess(d.GetAccess()), a.compileMocks(d.GetMocks()))
+	a.compileDeprecation(d)
 	for i, m := range a.Meters {
 		if m == "" || len(m) > callrecord.MaxID {
 			errs = append(errs, fmt.Errorf("meters[%d]: %q is not a name of 1 to %d bytes", i, m, callrecord.MaxID))

@@ -44,8 +44,8 @@ const Calls = "calls"
 // Active says whether calls may pass.
 func (e *Entitlement) Active() bool { return e.State == "active" }
 
-// compileEntitlement compiles a document. Limits that are as in old go on with their state.
-func compileEntitlement(d *gatewayv1.EntitlementDocument, old *Entitlement, quotas *limit.Quotas) (*Entitlement, error) {
+// compileEntitlement compiles a document. Limits that are as before go on with their state.
+func compileEntitlement(d *gatewayv1.EntitlementDocument, rates *limit.Rates, quotas *limit.Quotas) (*Entitlement, error) {
 	e := &Entitlement{
 		Revision: d.GetRevision(), Tenant: d.GetTenant(), Account: d.GetAccount(), Application: d.GetApplication(), Product: d.GetProduct(),
 		Subscription: d.GetSubscription(), State: d.GetState(), Plan: d.GetPlan(), PlanVersion: d.GetPlanVersion(), Free: d.GetFree(),
@@ -65,12 +65,12 @@ func compileEntitlement(d *gatewayv1.EntitlementDocument, old *Entitlement, quot
 	for i, l := range d.GetLimits() {
 		switch {
 		case l.GetRate() > 0 && l.GetQuota() == 0:
-			rate, err := limit.NewRate(l.GetRate(), l.GetBurst(), l.GetPer())
+			rate, err := rates.Rate(limit.RateKey{Subscription: e.Subscription, Quota: l.GetRate(), Burst: l.GetBurst(), Per: l.GetPer()})
 			if err != nil {
 				errs = append(errs, fmt.Errorf("limits[%d].%w", i, err))
 				continue
 			}
-			e.Rates = append(e.Rates, keep(rate, old))
+			e.Rates = append(e.Rates, rate)
 		case l.GetQuota() > 0 && l.GetRate() == 0:
 			if err := e.addQuota(l.GetMeter(), l.GetPer(), l.GetMode(), int64(l.GetReserve()), quotas); err != nil {
 				errs = append(errs, fmt.Errorf("limits[%d].%w", i, err))
@@ -92,19 +92,6 @@ func compileEntitlement(d *gatewayv1.EntitlementDocument, old *Entitlement, quot
 		q.Forget() // the quota may have been raised
 	}
 	return e, nil
-}
-
-// keep returns the old entitlement's limit if it is the same, so that a new document does not refill it.
-func keep(rate *limit.Rate, old *Entitlement) *limit.Rate {
-	if old == nil {
-		return rate
-	}
-	for _, r := range old.Rates {
-		if r.Same(rate) {
-			return r
-		}
-	}
-	return rate
 }
 
 func (e *Entitlement) addQuota(meter, per, mode string, reserve int64, quotas *limit.Quotas) error {

@@ -19,6 +19,7 @@ import (
 	"github.com/tollgate/tollgate/libs/bus"
 	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
 
+	"github.com/tollgate/tollgate/services/gateway/internal/bearer"
 	"github.com/tollgate/tollgate/services/gateway/internal/limit"
 	"github.com/tollgate/tollgate/services/gateway/internal/route"
 	"github.com/tollgate/tollgate/services/gateway/internal/upstream"
@@ -39,8 +40,7 @@ type Snapshot struct {
 
 // Store holds the configuration. It is safe for concurrent use.
 type Store struct {
-	pools    *upstream.Pools
-	quotas   *limit.Quotas
+	Parts
 	snapshot atomic.Pointer[Snapshot]
 	// entitlements maps an application to its *[]*Entitlement.
 	entitlements sync.Map
@@ -67,10 +67,18 @@ func older(revision, held, sum, heldSum uint64) bool {
 	return revision < held || revision == held && sum == heldSum
 }
 
+// Parts is what compiled documents point to, held for as long as the gateway lives.
+type Parts struct {
+	Pools   *upstream.Pools
+	Rates   *limit.Rates
+	Quotas  *limit.Quotas
+	Issuers *bearer.KeySets
+}
+
 // NewStore returns an empty store.
-func NewStore(pools *upstream.Pools, quotas *limit.Quotas) *Store {
+func NewStore(p Parts) *Store {
 	s := &Store{
-		pools: pools, quotas: quotas, apis: map[string]heldAPI{}, byKey: map[string]*Entitlement{}, rejected: map[string]string{},
+		Parts: p, apis: map[string]heldAPI{}, byKey: map[string]*Entitlement{}, rejected: map[string]string{},
 		conflicts: map[string]string{}, revisions: map[string]uint64{},
 	}
 	s.snapshot.Store(&Snapshot{Routes: route.New[*API, *Operation]()})
@@ -128,7 +136,7 @@ func (s *Store) applyAPI(key string, value []byte) (bool, error) {
 	var api *API
 	if !d.GetRemoved() && routed(d.GetStage()) {
 		var err error
-		if api, err = compileAPI(key, &d, s.pools); err != nil {
+		if api, err = compileAPI(key, &d, s.Pools, s.Issuers); err != nil {
 			return false, err
 		}
 	}
@@ -152,7 +160,7 @@ func (s *Store) applyEntitlement(key string, value []byte) (bool, error) {
 	if old != nil && older(d.GetRevision(), old.Revision, sum, old.sum) {
 		return false, nil
 	}
-	e, err := compileEntitlement(&d, old, s.quotas)
+	e, err := compileEntitlement(&d, s.Rates, s.Quotas)
 	if err != nil {
 		return false, err
 	}

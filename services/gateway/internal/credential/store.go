@@ -11,6 +11,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,7 +30,14 @@ type Credential struct {
 	// ExpiresAt is in nanoseconds since the Unix epoch; 0 means never.
 	ExpiresAt int64
 	Revoked   bool
+	// Kind is apiKey, oauth2, jwt, or revokedToken for an access token that was revoked before its end.
+	Kind string
+	// Scopes of an API key; a token carries its own. Roles of the application.
+	Scopes, Roles []string
 }
+
+// RevokedToken is the kind of the document that says so of an access token.
+const RevokedToken = "revokedToken"
 
 // Valid says whether calls may use it at a time, in nanoseconds since the Unix epoch.
 func (c *Credential) Valid(now int64) bool {
@@ -69,7 +78,10 @@ type Config struct {
 	Clock func() time.Time
 }
 
-type digest = [sha256.Size]byte
+// Digest names a document: see gateway.v1.CredentialDocument.
+type Digest = [sha256.Size]byte
+
+type digest = Digest
 
 // Store holds the credentials. It is safe for concurrent use.
 type Store struct {
@@ -83,6 +95,7 @@ type shard struct {
 	known    map[digest]*Credential
 	unknown  map[digest]int64 // until when it is believed
 	fetching map[digest]*fetch
+	revoked  []digest // documents of revoked tokens in known
 }
 
 // fetch is a document on its way.
@@ -108,7 +121,11 @@ func (s *Store) shard(d *digest) *shard { return &s.shards[d[0]%shardCount] }
 
 // Lookup returns the credential of an API key. One that is not held is fetched, which takes a moment.
 func (s *Store) Lookup(ctx context.Context, key []byte) (*Credential, Outcome) {
-	d := sha256.Sum256(key)
+	return s.Find(ctx, sha256.Sum256(key))
+}
+
+// Find is Lookup by the document's name.
+func (s *Store) Find(ctx context.Context, d Digest) (*Credential, Outcome) {
 	sh := s.shard(&d)
 	sh.mu.RLock()
 	c := sh.known[d]
@@ -204,12 +221,45 @@ func (s *Store) hold(sh *shard, d digest, name string, document []byte) {
 	if err != nil {
 		return
 	}
-	if held := sh.known[d]; held != nil && (c.Revision < held.Revision || *c == *held) {
+	if held := sh.known[d]; held != nil && (c.Revision < held.Revision || reflect.DeepEqual(c, held)) {
 		return
 	}
 	sh.known[d] = c
 	delete(sh.unknown, d)
+	if c.Kind == RevokedToken {
+		sh.revoked = append(sh.revoked, d)
+		return // the next start asks for it when the token comes
+	}
 	s.config.Save(name, document)
+}
+
+// Sweep forgets revoked tokens that have ended anyway.
+func (s *Store) Sweep() {
+	now := s.config.Clock().UnixNano()
+	for i := range s.shards {
+		s.shards[i].sweep(now)
+	}
+}
+
+func (sh *shard) sweep(now int64) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.revoked = slices.DeleteFunc(sh.revoked, func(d digest) bool {
+		if c := sh.known[d]; c != nil && now < c.ExpiresAt {
+			return false
+		}
+		delete(sh.known, d)
+		return true
+	})
+}
+
+// Revoked says whether an access token is known to be revoked, without asking anybody: who takes a token for the first time
+// calls Find, from when on the watch tells.
+func (s *Store) Revoked(d Digest) bool {
+	sh := s.shard(&d)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.known[d] != nil
 }
 
 func parse(document []byte) (*Credential, error) {
@@ -217,25 +267,30 @@ func parse(document []byte) (*Credential, error) {
 	if err := proto.Unmarshal(document, &m); err != nil {
 		return nil, fmt.Errorf("is not a gateway.v1.CredentialDocument: %w", err)
 	}
-	for name, id := range map[string]string{"tenant": m.GetTenant(), "account": m.GetAccount(), "application": m.GetApplication(), "credential": m.GetCredential()} {
+	ids := map[string]string{"tenant": m.GetTenant()}
+	if m.GetKind() != RevokedToken {
+		ids["account"], ids["application"], ids["credential"] = m.GetAccount(), m.GetApplication(), m.GetCredential()
+	}
+	for name, id := range ids {
 		if id == "" || len(id) > callrecord.MaxID {
 			return nil, fmt.Errorf("%s: %q is not an id of 1 to %d bytes", name, id, callrecord.MaxID)
 		}
 	}
 	return &Credential{
 		Revision: m.GetRevision(), ID: m.GetCredential(), Tenant: m.GetTenant(), Account: m.GetAccount(), Application: m.GetApplication(),
-		ExpiresAt: m.GetExpiresAt() * int64(time.Second), Revoked: m.GetRevoked(),
+		ExpiresAt: m.GetExpiresAt() * int64(time.Second), Revoked: m.GetRevoked(), Kind: m.GetKind(), Scopes: m.GetScopes(), Roles: m.GetRoles(),
 	}, nil
 }
 
-// Apply takes a document in that the watch brought: of a key that is held, being fetched, or thought not to exist. Others are
-// fetched on their first use.
+// Apply takes a document in that the watch brought: of a key that is held, being fetched, or thought not to exist, and every one
+// of a revoked token. Others are fetched on their first use.
 func (s *Store) Apply(name string, document []byte) error {
 	d, err := parseName(name)
 	if err != nil {
 		return err
 	}
-	if _, err := parse(document); err != nil {
+	c, err := parse(document)
+	if err != nil {
 		return fmt.Errorf("credential document: %w", err)
 	}
 	sh := s.shard(&d)
@@ -245,7 +300,7 @@ func (s *Store) Apply(name string, document []byte) error {
 	if f := sh.fetching[d]; f != nil {
 		f.newer = document
 	}
-	if sh.known[d] != nil {
+	if sh.known[d] != nil || c.Kind == RevokedToken {
 		s.hold(sh, d, name, document)
 	}
 	return nil

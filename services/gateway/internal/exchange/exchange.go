@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollgate/tollgate/libs/problem"
 
+	"github.com/tollgate/tollgate/services/gateway/internal/bearer"
 	"github.com/tollgate/tollgate/services/gateway/internal/callrecord"
 	"github.com/tollgate/tollgate/services/gateway/internal/config"
 	"github.com/tollgate/tollgate/services/gateway/internal/credential"
@@ -40,6 +41,8 @@ type Response interface {
 	SetStatus(status int)
 	// SetHeader sets a field; the value is copied.
 	SetHeader(name, value string)
+	// AddHeader adds a value to a field; it is copied.
+	AddHeader(name, value string)
 	// Header returns a field's first value, nil when there is none.
 	Header(name string) []byte
 	// Values calls visit with each value of a field.
@@ -81,7 +84,9 @@ type Exchange struct {
 	Operation   *config.Operation
 	Credential  *credential.Credential
 	Entitlement *config.Entitlement
-	// HideKey: the API key came in a field that the upstream must not see.
+	// Token is what the credential was, when it was no API key.
+	Token *bearer.Token
+	// HideKey: the credential came in a field that the upstream must not see.
 	HideKey bool
 
 	Rates  [config.MaxLimits]limit.State
@@ -93,6 +98,8 @@ type Exchange struct {
 	Problem *Problem
 	// Preflight: the gateway answered a CORS preflight.
 	Preflight bool
+	// Mocked: the gateway answered as the API's document has it.
+	Mocked bool
 	// UpstreamFailed, Internal and ClientGone: see charge.Outcome.
 	UpstreamFailed, Internal, ClientGone bool
 	// Unrecorded: the journal did not admit the call.

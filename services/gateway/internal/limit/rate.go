@@ -23,6 +23,10 @@ type Rate struct {
 	interval  int64 // nanoseconds from one request to the next
 	tolerance int64 // Burst intervals
 	arrival   atomic.Int64
+
+	key   RateKey
+	taken atomic.Int64 // since the other gateways were told
+	rates *Rates       // nil when nobody is told
 }
 
 // windows in seconds, by the unit's name.
@@ -78,10 +82,37 @@ func (r *Rate) Take(now int64) State {
 			return State{Retry: over, Reset: old - now}
 		}
 		if r.arrival.CompareAndSwap(old, next) {
+			r.note(1)
 			return State{Allowed: true, Remaining: (r.tolerance - (next - now)) / r.interval, Reset: next - now}
 		}
 	}
 }
 
 // Undo takes back a request that passed and is refused for another reason.
-func (r *Rate) Undo() { r.arrival.Add(-r.interval) }
+func (r *Rate) Undo() {
+	r.arrival.Add(-r.interval)
+	r.note(-1)
+}
+
+// note counts what the other gateways are to be told.
+func (r *Rate) note(n int64) {
+	if r.rates != nil && r.taken.Add(n) == n {
+		r.rates.mark(r)
+	}
+}
+
+// share counts requests that passed at another gateway at about now. What all let pass beyond the limit is owed: it comes off
+// what passes next, so that over time no more passes than the limit allows, on any number of gateways.
+func (r *Rate) share(requests, now int64) {
+	requests = min(max(requests, -r.Burst), maxDebt*r.Burst)
+	for {
+		old := r.arrival.Load()
+		next := min(max(old, now)+requests*r.interval, now+maxDebt*r.tolerance)
+		if r.arrival.CompareAndSwap(old, next) {
+			return
+		}
+	}
+}
+
+// maxDebt bounds what is owed, in bursts: a wrong message does not close a limit for long.
+const maxDebt = 16

@@ -1,13 +1,10 @@
 package pipeline
 
 import (
-	"bytes"
-	"context"
 	"time"
 
 	"github.com/tollgate/tollgate/services/gateway/internal/config"
 	"github.com/tollgate/tollgate/services/gateway/internal/cors"
-	"github.com/tollgate/tollgate/services/gateway/internal/credential"
 	"github.com/tollgate/tollgate/services/gateway/internal/exchange"
 	"github.com/tollgate/tollgate/services/gateway/internal/limit"
 	"github.com/tollgate/tollgate/services/gateway/internal/route"
@@ -62,55 +59,6 @@ func (p *Pipeline) admit(x *exchange.Exchange) bool {
 	x.Refuse(503, "journal-full", "The gateway cannot record calls at the moment, so it does not take any. Try again later.")
 	x.Problem.RetryAfter = 5
 	return false
-}
-
-// authenticate finds out whose key it is.
-func (p *Pipeline) authenticate(x *exchange.Exchange) bool {
-	if !x.API.Authenticated {
-		return true
-	}
-	key := apiKey(x)
-	if len(key) == 0 {
-		return unauthenticated(x, "key-missing", "The API asks for a key. Send it as Authorization: Bearer KEY, or as X-API-Key: KEY.")
-	}
-	found, outcome := p.Credentials.Lookup(context.Background(), key) //nolint:contextcheck // bounded by the store
-	switch {
-	case outcome == credential.Unavailable:
-		x.Refuse(503, "credential-unavailable", "The gateway cannot check this key at the moment. Try again in a moment.")
-		x.Problem.RetryAfter = 1
-		return false
-	case outcome == credential.Unknown || found.Tenant != x.API.Tenant:
-		// Of another provider's key nothing is told.
-		return unauthenticated(x, "key-unknown", "The key is not known. Check it, or make a new one in the portal.")
-	}
-	x.Credential = found
-	switch {
-	case found.Revoked:
-		return unauthenticated(x, "key-revoked", "The key was revoked. Make a new one in the portal.")
-	case !found.Valid(x.Started):
-		return unauthenticated(x, "key-expired", "The key has expired. Make a new one in the portal.")
-	}
-	return true
-}
-
-func unauthenticated(x *exchange.Exchange, code, detail string) bool {
-	x.Refuse(401, code, detail)
-	x.Problem.Authenticate = `Bearer realm="tollgate"`
-	return false
-}
-
-// apiKey returns the key that the request carries (RFC 6750, section 2.1, or X-API-Key).
-func apiKey(x *exchange.Exchange) []byte {
-	x.HideKey = true
-	if key := x.Request.Header("X-Api-Key"); len(key) > 0 {
-		return key
-	}
-	value := x.Request.Header("Authorization")
-	const scheme = "bearer "
-	if len(value) > len(scheme) && bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
-		return bytes.TrimLeft(value[len(scheme):], " ")
-	}
-	return nil
 }
 
 // entitle finds the subscription that the call is made under.

@@ -100,6 +100,7 @@ func (p *Pipeline) settle(x *exchange.Exchange) {
 	if e := x.Entitlement; e != nil {
 		rule, outcome.Free = e.Charging, e.Free
 	}
+	outcome.Mocked = x.Mocked
 	if x.Preflight {
 		outcome.Responder = callsv1.Responder_RESPONDER_UPSTREAM // answered on its behalf: not a rejection
 	}
@@ -130,8 +131,12 @@ func (p *Pipeline) within(used, reserved int64) int64 {
 	return used
 }
 
-// limits sets the fields that tell a client its limits (draft-ietf-httpapi-ratelimit-headers), and those of CORS.
+// limits sets the fields that tell a client its limits (draft-ietf-httpapi-ratelimit-headers), that the version comes to its end,
+// and those of CORS.
 func (p *Pipeline) limits(x *exchange.Exchange) {
+	if x.API != nil {
+		deprecation(x.API, x.Response)
+	}
 	if x.API != nil && x.API.CORS != nil && !x.Preflight {
 		x.API.CORS.Answer(string(x.Request.Header("Origin")), x.Response.SetHeader)
 	}
@@ -145,6 +150,19 @@ func (p *Pipeline) limits(x *exchange.Exchange) {
 	}
 	x.Response.SetHeader("RateLimit-Policy", policy)
 	x.Response.SetHeader("RateLimit", x.Format(func(b []byte) []byte { return appendStates(b, x) }))
+}
+
+// deprecation tells that a version is deprecated (RFC 9745) and when it ends (RFC 8594).
+func deprecation(a *config.API, r exchange.Response) {
+	if a.Deprecation != "" {
+		r.SetHeader("Deprecation", a.Deprecation)
+	}
+	if a.Sunset != "" {
+		r.SetHeader("Sunset", a.Sunset)
+	}
+	if a.DeprecationLink != "" {
+		r.AddHeader("Link", a.DeprecationLink)
+	}
 }
 
 func appendPolicies(b []byte, x *exchange.Exchange) []byte {

@@ -1,5 +1,5 @@
-// Package pipeline owns the order of what happens to a request: route, CORS, admission, authentication, entitlement, rate limits,
-// quotas, validation, upstream, settlement, call record.
+// Package pipeline owns the order of what happens to a request: route, CORS, admission, authentication, entitlement, scopes and
+// roles, rate limits, quotas, validation, upstream or mock, settlement, call record.
 //
 // Its steps see an exchange, never an engine. Whatever happens, an answered request is settled and recorded once: a panic in a step
 // is an answer too. A record is complete in the journal before the last byte of the answer can reach the kernel. Only the gateway's
@@ -16,6 +16,7 @@ import (
 
 	callsv1 "github.com/tollgate/tollgate/proto/calls/v1"
 
+	"github.com/tollgate/tollgate/services/gateway/internal/bearer"
 	"github.com/tollgate/tollgate/services/gateway/internal/config"
 	"github.com/tollgate/tollgate/services/gateway/internal/credential"
 	"github.com/tollgate/tollgate/services/gateway/internal/exchange"
@@ -37,6 +38,7 @@ type Config struct {
 
 	Store       *config.Store
 	Credentials *credential.Store
+	Bearer      *bearer.Verifier
 	Journal     *journal.Journal
 	Metrics     *Metrics
 	Log         *slog.Logger
@@ -54,7 +56,7 @@ type Pipeline struct {
 func New(c Config) *Pipeline {
 	p := &Pipeline{Config: c, callID: c.Gateway + "." + strconv.FormatUint(c.Journal.Boot(), 10) + "."}
 	p.steps = []func(*exchange.Exchange) bool{
-		p.shed, p.route, p.preflight, p.operation, p.admit, p.authenticate, p.entitle, p.rate, p.quota, p.validate, p.forward, p.usage,
+		p.shed, p.route, p.preflight, p.operation, p.admit, p.authenticate, p.entitle, p.access, p.rate, p.quota, p.validate, p.forward, p.usage,
 	}
 	return p
 }
@@ -144,7 +146,7 @@ func (p *Pipeline) describe(x *exchange.Exchange) {
 	}
 	c.Status = x.Response.Status()
 	c.Responder = callsv1.Responder_RESPONDER_UPSTREAM
-	if x.Preflight {
+	if x.Preflight || x.Mocked {
 		c.Responder = callsv1.Responder_RESPONDER_GATEWAY
 	}
 }

@@ -235,6 +235,7 @@ func (r *response) SetBody(body []byte)    { r.ctx.Response.SetBody(body) }
 func (r *response) Close()                 { r.ctx.SetConnectionClose() }
 func (r *response) Header(n string) []byte { return r.ctx.Response.Header.Peek(n) }
 func (r *response) SetHeader(n, v string)  { r.ctx.Response.Header.Set(n, v) }
+func (r *response) AddHeader(n, v string)  { r.ctx.Response.Header.Add(n, v) }
 
 func (r *response) Values(name string, visit func(value []byte)) {
 	for _, v := range r.ctx.Response.Header.PeekAll(name) {
