@@ -51,6 +51,7 @@ func prepare(tb testing.TB) *fixture {
 	f.ledger.serve(tb, env)
 	f.config = billing.Config{Service: env.Config("billing"), Manual: true}
 	f.client = env.Client(env.Token(f.tenant, "billing.read", "billing.run"))
+	env.Emit("identity", f.tenant, "tenant", f.tenant, 0, &identityv1.TenantCreated{Tenant: f.tenant, Name: "skyline", Title: "Skyline Weather GmbH"})
 	env.Emit("identity", f.tenant, "account", account, 0, &identityv1.AccountCreated{Account: account, Name: "globex", Title: "Globex", Currency: "USD"})
 	env.Emit("catalog", f.tenant, "product", product, 0, &catalogv1.ProductCreated{Product: product, Name: "weather", Spec: &catalogv1.ProductSpec{Title: "Weather"}})
 	return f

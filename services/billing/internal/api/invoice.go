@@ -47,6 +47,20 @@ func registerInvoices(a *operation.API, b *app.Billing) {
 		Name: "GetInvoice", Method: http.MethodGet, Path: "/invoices/{invoice}", Scope: read, Summary: "One invoice with its lines and evidence.",
 		Handle: func(ctx context.Context, r *invoicePath) (app.Invoice, error) { return b.Invoice(ctx, r.Invoice) },
 	})
+	operation.Register(a, operation.Op[invoicePath, operation.Raw]{
+		Name: "PrintInvoice", Method: http.MethodGet, Path: "/invoices/{invoice}/pdf", Scope: read, Summary: "A final invoice as PDF.",
+		Handle: func(ctx context.Context, r *invoicePath) (operation.Raw, error) {
+			statement, err := b.Statement(ctx, r.Invoice)
+			if err != nil {
+				return operation.Raw{}, err
+			}
+			body, err := printed(statement)
+			return operation.Raw{
+				ContentType: "application/pdf", Body: body,
+				Header: http.Header{"Content-Disposition": {`inline; filename="` + statement.Number + `.pdf"`}},
+			}, err
+		},
+	})
 	operation.Register(a, operation.Op[linePath, app.LineCalls]{
 		Name: "GetInvoiceLineCalls", Method: http.MethodGet, Path: "/invoices/{invoice}/lines/{line}/calls", Scope: read,
 		Summary: "The calls behind a line: their number, their digest and the query that lists them.",

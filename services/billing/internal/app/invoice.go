@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/libs/problem"
 	billingv1 "github.com/tollgate/tollgate/proto/billing/v1"
 	"github.com/tollgate/tollgate/services/billing/internal/domain"
 	"github.com/tollgate/tollgate/services/billing/internal/store"
@@ -120,6 +121,29 @@ func (b *Billing) Invoice(ctx context.Context, numberOrID string) (Invoice, erro
 			invoice.Lines = append(invoice.Lines, newLine(l))
 		}
 		return invoice, err
+	})
+}
+
+// Statement is an invoice with the names of its parties, for people.
+type Statement struct {
+	Invoice
+	// From and To are the titles of the tenant and of the account, Country where the account is at home.
+	From, To, Country string
+}
+
+// Statement returns a final invoice for printing, by its number or id.
+func (b *Billing) Statement(ctx context.Context, numberOrID string) (Statement, error) {
+	invoice, err := b.Invoice(ctx, numberOrID)
+	if err != nil {
+		return Statement{}, err
+	}
+	if invoice.State != "final" {
+		return Statement{}, problem.NewConflict("invoice-not-final", "The invoice is %s; only a final one, which has a number, is printed.", invoice.State)
+	}
+	return read(ctx, b, func(tx pgx.Tx, tenant string) (Statement, error) {
+		p, err := store.FindParties(ctx, tx, tenant, invoice.AccountID)
+		return Statement{Invoice: invoice, From: p.Tenant, To: p.Account, Country: p.Country},
+			notFound(err, "parties-unknown", "The names of the invoice's parties have not arrived yet. Try again in a moment.")
 	})
 }
 

@@ -1,4 +1,4 @@
-// Package follow has what billing learns from other services' logs: accounts from identity, products and plans from catalog,
+// Package follow has what billing learns from other services' logs: tenants and accounts from identity, products and plans from catalog,
 // subscriptions from subscription. The logs are followed independently: a subscription may be known before its plan is.
 package follow
 
@@ -19,10 +19,16 @@ import (
 // Identity applies an event of identity's log.
 func Identity(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 	switch p := e.Payload.(type) {
+	case *identityv1.TenantCreated:
+		return store.PutTenant(ctx, tx, p.GetTenant(), p.GetName(), p.GetTitle())
+	case *identityv1.TenantChanged:
+		return store.PutTenant(ctx, tx, p.GetTenant(), "", p.GetTitle())
 	case *identityv1.AccountCreated:
-		return store.InsertAccount(ctx, tx, e.Tenant, store.Account{ID: p.GetAccount(), Name: p.GetName(), Title: p.GetTitle(), Currency: p.GetCurrency()})
+		return store.InsertAccount(ctx, tx, e.Tenant, store.Account{
+			ID: p.GetAccount(), Name: p.GetName(), Title: p.GetTitle(), Country: p.GetCountry(), Currency: p.GetCurrency(),
+		})
 	case *identityv1.AccountChanged:
-		return store.ChangeAccount(ctx, tx, p.GetAccount(), p.GetTitle(), p.GetCurrency())
+		return store.ChangeAccount(ctx, tx, p.GetAccount(), p.GetTitle(), p.GetCountry(), p.GetCurrency())
 	case *identityv1.AccountClosed:
 		return store.CloseAccount(ctx, tx, p.GetAccount())
 	}

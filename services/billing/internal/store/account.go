@@ -11,19 +11,40 @@ type Account struct {
 	ID       string `db:"id"`
 	Name     string `db:"name"`
 	Title    string `db:"title"`
+	Country  string `db:"country"`
 	Currency string `db:"currency"`
 	Closed   bool   `db:"closed"`
 }
 
 // InsertAccount adds an account.
 func InsertAccount(ctx context.Context, tx pgx.Tx, tenant string, a Account) error {
-	return exec(ctx, tx, "write account", `INSERT INTO accounts (id, tenant_id, name, title, currency) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (id) DO NOTHING`, a.ID, tenant, a.Name, a.Title, a.Currency)
+	return exec(ctx, tx, "write account", `INSERT INTO accounts (id, tenant_id, name, title, country, currency) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (id) DO UPDATE SET title = excluded.title, country = excluded.country, currency = excluded.currency`,
+		a.ID, tenant, a.Name, a.Title, a.Country, a.Currency)
 }
 
-// ChangeAccount sets an account's title and currency.
-func ChangeAccount(ctx context.Context, tx pgx.Tx, id, title, currency string) error {
-	return exec(ctx, tx, "change account", `UPDATE accounts SET title = $2, currency = $3 WHERE id = $1`, id, title, currency)
+// ChangeAccount sets an account's title, country and currency.
+func ChangeAccount(ctx context.Context, tx pgx.Tx, id, title, country, currency string) error {
+	return exec(ctx, tx, "change account", `UPDATE accounts SET title = $2, country = $3, currency = $4 WHERE id = $1`, id, title, country, currency)
+}
+
+// PutTenant writes a tenant; an empty name leaves the one that is there.
+func PutTenant(ctx context.Context, tx pgx.Tx, id, name, title string) error {
+	return exec(ctx, tx, "write tenant", `INSERT INTO tenants (id, tenant_id, name, title) VALUES ($1, $1, $2, $3)
+		ON CONFLICT (id) DO UPDATE SET title = excluded.title`, id, name, title)
+}
+
+// Parties are the titles of who sends an invoice and of who gets it.
+type Parties struct {
+	Tenant  string `db:"tenant"`
+	Account string `db:"account"`
+	Country string `db:"country"`
+}
+
+// FindParties returns those of an account's invoices.
+func FindParties(ctx context.Context, tx pgx.Tx, tenant, account string) (Parties, error) {
+	return one[Parties](ctx, tx, "find parties", `SELECT t.title AS tenant, a.title AS account, a.country
+		FROM accounts a JOIN tenants t ON t.id = a.tenant_id WHERE a.tenant_id = $1 AND a.id = $2`, tenant, account)
 }
 
 // CloseAccount marks an account as closed.
