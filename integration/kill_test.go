@@ -53,7 +53,7 @@ func TestGatewayKilledUnderLoad(t *testing.T) {
 	g.Stop(t)
 	require.Greater(t, len(seen.ids), 100)
 	t.Logf("%d calls were seen answered over ten kills", len(seen.ids))
-	checkEachOnce(t, s, seen)
+	checkEachOnce(t, harness.NewAPI(t, s.Admin, s.Token(t)), "globex-weather", seen)
 }
 
 // load calls until stop is closed; errors are what a killed gateway's clients see.
@@ -72,11 +72,10 @@ func load(address, key string, seen *answeredCalls, stop <-chan struct{}) {
 }
 
 // checkEachOnce compares what clients saw with ClickHouse and with metering.
-func checkEachOnce(t *testing.T, s *harness.Suite, seen *answeredCalls) {
+func checkEachOnce(t *testing.T, api *harness.API, subscription string, seen *answeredCalls) {
 	t.Helper()
-	api := harness.NewAPI(t, s.Admin, s.Token(t))
 	testkit.Await(t, 60*time.Second, func() error {
-		landed, err := allCalls(t, api, "/analytics/v1/calls?subscription=globex-weather")
+		landed, err := allCalls(t, api, "/analytics/v1/calls?subscription="+subscription)
 		if err != nil {
 			return err
 		}

@@ -91,5 +91,6 @@ func TestGatewayStartsWithNATSDown(t *testing.T) {
 		require.Equal(t, 200, status)
 		seen.add(id)
 	}
-	checkEachOnce(t, harness.Up(t, data, "--sample"), seen)
+	s = harness.Up(t, data, "--sample")
+	checkEachOnce(t, harness.NewAPI(t, s.Admin, s.Token(t)), "globex-weather", seen)
 }

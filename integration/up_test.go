@@ -87,7 +87,7 @@ func TestAKilledEngineIsStartedAgain(t *testing.T) {
 		require.Equal(t, 200, status)
 		seen.add(id)
 	}
-	checkEachOnce(t, s, seen)
+	checkEachOnce(t, harness.NewAPI(t, s.Admin, s.Token(t)), "globex-weather", seen)
 }
 
 // TestEnginesAlone: teams run one service from their editor against them.

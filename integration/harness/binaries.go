@@ -14,38 +14,53 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var build struct {
-	once sync.Once
-	dir  string
-	err  error
-}
-
-// Binary returns the path of a binary built from this tree: "tollgate", or the name of a service. All are built once.
-func Binary(tb testing.TB, name string) string {
-	tb.Helper()
-	build.once.Do(func() { build.dir, build.err = buildAll(context.Background()) })
-	require.NoError(tb, build.err)
-	return filepath.Join(build.dir, name)
-}
+// Services are the services in the order in which they need each other the first time.
+var Services = []string{"identity", "catalog", "subscription", "metering", "analytics", "billing", "gateway"}
 
 // version is stamped in as make build does it, with a commit's name that is no semantic version.
 const version = "-X github.com/tollgate/tollgate/libs/config.Version=0a1b2c3-dirty"
 
-func buildAll(ctx context.Context) (string, error) {
+var builds struct {
+	mu  sync.Mutex
+	all map[string]func() (string, error)
+}
+
+// Binary returns the path of a binary built from this tree: "tollgate", or the name of a service. Each is built once.
+func Binary(tb testing.TB, name string) string {
+	tb.Helper()
+	builds.mu.Lock()
+	if builds.all == nil {
+		builds.all = map[string]func() (string, error){}
+	}
+	build := builds.all[name]
+	if build == nil {
+		build = sync.OnceValues(func() (string, error) { return buildBinary(context.Background(), name) })
+		builds.all[name] = build
+	}
+	builds.mu.Unlock()
+	path, err := build()
+	require.NoError(tb, err)
+	return path
+}
+
+// buildBinary builds below the checkout, so that the engines are found beside the binary's folder. Test binaries that run at
+// the same time have folders of their own.
+func buildBinary(ctx context.Context, name string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	// Below the checkout, so that the engines are found beside the binary's folder.
-	dir := filepath.Join(root, ".tmp", "integration-bin")
-	for name, pkg := range map[string]string{"tollgate": "./deploy/tollgate", "gateway": "./services/gateway/cmd/gateway"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", version, "-o", filepath.Join(dir, name), pkg)
-		cmd.Dir = root
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
-		}
+	pkg := "./deploy/tollgate"
+	if name != "tollgate" {
+		pkg = "./services/" + name + "/cmd/" + name
 	}
-	return dir, nil
+	path := filepath.Join(root, ".tmp", filepath.Base(os.Args[0]), name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", version, "-o", path, pkg)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
+	}
+	return path, nil
 }
 
 // Root returns the root of the checkout.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -114,6 +115,41 @@ type Suite struct {
 	*Process
 	Ready
 	Data string
+	args []string
+}
+
+// Child returns the pid of an engine's process as it is now, also after it was started again.
+func (s *Suite) Child(tb testing.TB, engine string) (pid int) {
+	tb.Helper()
+	mark := map[string]string{"postgres": "postgres", "clickhouse": "clickhouse-engine"}[engine]
+	testkit.Await(tb, time.Minute, func() error {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.Process.PID()))
+		if err != nil {
+			return err
+		}
+		for _, task := range tasks {
+			children, err := os.ReadFile(task)
+			if err != nil {
+				continue // the thread has ended
+			}
+			for text := range strings.FieldsSeq(string(children)) {
+				command, err := os.ReadFile("/proc/" + text + "/cmdline")
+				if err == nil && strings.Contains(string(command), mark) {
+					pid, err = strconv.Atoi(text)
+					return err
+				}
+			}
+		}
+		return fmt.Errorf("%s has no process at the moment", engine)
+	})
+	return pid
+}
+
+// KillAndRestart kills the suite, whose engines die with it, and starts it again on the same data.
+func (s *Suite) KillAndRestart(tb testing.TB) {
+	tb.Helper()
+	s.Kill(tb)
+	s.start(tb)
 }
 
 // Dir returns a directory that engines under another uid can pass through.
@@ -129,22 +165,27 @@ func Dir(tb testing.TB) string {
 // Up starts a suite on a data directory and waits until it is ready.
 func Up(tb testing.TB, data string, args ...string) *Suite {
 	tb.Helper()
-	s := &Suite{Data: data}
-	all := append([]string{"up", "--data", data, "--listen", FreeAddress(tb), "--admin", FreeAddress(tb)}, args...)
-	s.Process = Start(tb, nil, Binary(tb, "tollgate"), all...)
+	s := &Suite{Data: data, args: append([]string{"up", "--data", data, "--listen", FreeAddress(tb), "--admin", FreeAddress(tb)}, args...)}
+	s.start(tb)
+	return s
+}
+
+func (s *Suite) start(tb testing.TB) {
+	tb.Helper()
+	_ = os.Remove(filepath.Join(s.Data, "ready.json")) // of one that was killed
+	s.Process = Start(tb, nil, Binary(tb, "tollgate"), s.args...)
 	testkit.Await(tb, 90*time.Second, func() error {
 		select {
 		case <-s.done:
 			tb.Fatalf("the suite ended: %v\n%s", s.err, s.Output())
 		default:
 		}
-		raw, err := os.ReadFile(filepath.Join(data, "ready.json"))
+		raw, err := os.ReadFile(filepath.Join(s.Data, "ready.json"))
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, s.Output())
 		}
 		return json.Unmarshal(raw, &s.Ready)
 	})
-	return s
 }
 
 // FreeAddress returns a loopback address that nothing listens on.

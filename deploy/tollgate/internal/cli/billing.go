@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"time"
-
-	"github.com/tollgate/tollgate/libs/operation"
 )
 
 type billCommand struct {
@@ -63,47 +61,6 @@ func (b *billRunCommand) Run(ctx context.Context, env *environment) error {
 	}
 }
 
-type invoicesCommand struct {
-	List    invoicesListCommand    `cmd:"" help:"Invoices that were made."`
-	Get     invoicesGetCommand     `cmd:"" help:"One invoice, with its lines and evidence."`
-	Preview invoicesPreviewCommand `cmd:"" help:"What a subscription's open period comes to so far."`
-}
-
-type invoicesListCommand struct{ remote }
-
-// Run lists invoices.
-func (i *invoicesListCommand) Run(ctx context.Context, env *environment) error {
-	return (&getCommand{Kind: "invoices", remote: i.remote}).Run(ctx, env)
-}
-
-type invoicesGetCommand struct {
-	Invoice string `arg:"" help:"Number or id."`
-	remote
-}
-
-// Run shows an invoice.
-func (i *invoicesGetCommand) Run(ctx context.Context, env *environment) error {
-	return (&getCommand{Kind: "invoices", Name: i.Invoice, remote: i.remote}).Run(ctx, env)
-}
-
-type invoicesPreviewCommand struct {
-	Subscription string `arg:"" help:"Name or id."`
-	remote
-}
-
-// Run shows a preview.
-func (i *invoicesPreviewCommand) Run(ctx context.Context, env *environment) error {
-	api, err := i.client()
-	if err != nil {
-		return err
-	}
-	var raw json.RawMessage
-	if err := api.Do(ctx, http.MethodGet, "/billing/v1/subscriptions/"+url.PathEscape(i.Subscription)+"/preview", nil, &raw); err != nil {
-		return err
-	}
-	return printOne(env.stdout, i.Output, raw)
-}
-
 type reconcileCommand struct {
 	From string `required:"" help:"Start, as in 2026-11-01 or 2026-11-01T00:00:00Z." placeholder:"TIME"`
 	To   string `required:"" help:"End (not included)." placeholder:"TIME"`
@@ -154,54 +111,4 @@ func instant(flag, text string) (string, error) {
 		return "", fmt.Errorf("%s: %q is not a time; want a day as in 2026-11-01, or 2026-11-01T00:00:00Z", flag, text)
 	}
 	return t.UTC().Format(time.RFC3339Nano), nil
-}
-
-type callsCommand struct {
-	Get  callsGetCommand  `cmd:"" help:"One call by its Tollgate-Call-Id."`
-	List callsListCommand `cmd:"" help:"The latest calls."`
-}
-
-type callsGetCommand struct {
-	Call string `arg:"" help:"The Tollgate-Call-Id of the answer, as in gw1.17.123456."`
-	remote
-}
-
-// Run shows one call.
-func (c *callsGetCommand) Run(ctx context.Context, env *environment) error {
-	api, err := c.client()
-	if err != nil {
-		return err
-	}
-	var raw json.RawMessage
-	if err := api.Do(ctx, http.MethodGet, "/analytics/v1/calls/"+url.PathEscape(c.Call), nil, &raw); err != nil {
-		return err
-	}
-	return printOne(env.stdout, c.Output, raw)
-}
-
-type callsListCommand struct {
-	Subscription string `help:"Only this subscription." placeholder:"NAME"`
-	Status       string `help:"Only this status (404) or class (4xx)." placeholder:"STATUS"`
-	Limit        int    `help:"Most calls to show." default:"20"`
-	remote
-}
-
-// Run lists calls, the latest first.
-func (c *callsListCommand) Run(ctx context.Context, env *environment) error {
-	api, err := c.client()
-	if err != nil {
-		return err
-	}
-	query := url.Values{"limit": {fmt.Sprint(c.Limit)}}
-	if c.Subscription != "" {
-		query.Set("subscription", c.Subscription)
-	}
-	if c.Status != "" {
-		query.Set("status", c.Status)
-	}
-	var page operation.List[json.RawMessage]
-	if err := api.Do(ctx, http.MethodGet, "/analytics/v1/calls?"+query.Encode(), nil, &page); err != nil {
-		return err
-	}
-	return printList(env.stdout, c.Output, page.Items, "call", "completedAt", "method", "path", "status", "billable", "reason")
 }

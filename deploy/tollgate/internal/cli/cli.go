@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
 
 	"github.com/tollgate/tollgate/libs/config"
 )
@@ -29,6 +30,10 @@ type commands struct {
 	Invoices  invoicesCommand  `cmd:"" help:"Show invoices, and what is to come."`
 	Reconcile reconcileCommand `cmd:"" help:"Compare the four counters of a time: answered, stored, landed, metered. Exit code 1 when they differ."`
 	Calls     callsCommand     `cmd:"" help:"Look at calls."`
+	Login     loginCommand     `cmd:"" help:"Sign in to a server, for the commands that follow."`
+	Logout    logoutCommand    `cmd:"" help:"Sign out."`
+
+	Completion kongcompletion.Completion `cmd:"" help:"Print what makes a shell (bash, zsh, fish) complete these commands."`
 
 	ClickHouseEngine clickHouseCommand `cmd:"" name:"clickhouse-engine" hidden:""`
 }
@@ -55,6 +60,10 @@ func Main(args []string, stdout, stderr io.Writer, lookup func(string) (string, 
 	if err != nil {
 		fmt.Fprintln(stderr, "tollgate:", err)
 		return 2
+	}
+	kongcompletion.Register(parser, kongcompletion.WithExitFunc(func(code int) { exit = code }))
+	if exit >= 0 {
+		return exit // a shell has asked
 	}
 	parsed, err := parser.Parse(args[1:])
 	if exit >= 0 {

@@ -78,6 +78,28 @@ func (c *Client) Do(ctx context.Context, method, path string, body, out any, hea
 	return nil
 }
 
+// Download gets a file. A problem that the server answers is returned as a *problem.Error.
+func (c *Client) Download(ctx context.Context, path string) ([]byte, http.Header, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+path, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("build request: %w", err)
+	}
+	c.setHeaders(r, nil)
+	response, err := c.http.Do(r)
+	if err != nil {
+		return nil, nil, fmt.Errorf("no answer from %s: %w (is `tollgate up` running?)", c.server, err)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read answer: %w", err)
+	}
+	if response.StatusCode >= 300 {
+		return nil, nil, failure(response, data)
+	}
+	return data, response.Header, nil
+}
+
 func (c *Client) setHeaders(r *http.Request, headers []string) {
 	r.Header.Set("Content-Type", "application/json")
 	if c.token != "" {

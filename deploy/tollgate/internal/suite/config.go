@@ -90,11 +90,14 @@ type Ready struct {
 	SampleUpstream string `json:"sampleUpstream,omitempty"`
 }
 
-// checkFree names an address that is taken before anything is started.
-func checkFree(flag, address string) error {
-	l, err := net.Listen("tcp", address)
+// claim names an address that is taken before anything is started, and gives port 0 a number.
+func claim(flag string, address *string) error {
+	l, err := net.Listen("tcp", *address)
 	if err != nil {
-		return fmt.Errorf("%s: %s cannot be listened on: %w; choose another address with %s", flag, address, rootCause(err), flag)
+		return fmt.Errorf("%s: %s cannot be listened on: %w; choose another address with %s", flag, *address, rootCause(err), flag)
+	}
+	if _, port, _ := net.SplitHostPort(*address); port == "0" {
+		*address = l.Addr().String()
 	}
 	return l.Close()
 }

@@ -48,22 +48,38 @@ func startEngines(ctx context.Context, c Config, log *slog.Logger) (*engines, er
 		wg.Go(func() { natsErr = e.startNATS() })
 	}
 	if c.PostgresURL == "" {
-		wg.Go(func() {
-			e.postgres, postgresErr = engine.StartPostgres(ctx, engine.PostgresConfig{Engines: dir, Data: c.path("postgres"), Log: log.With("engine", "postgres")})
-		})
+		wg.Go(func() { postgresErr = e.startPostgres(ctx, dir) })
 	}
 	if c.ClickHouseURL == "" {
-		wg.Go(func() {
-			e.clickhouse, clickhouseErr = engine.StartClickHouse(ctx, engine.ClickHouseConfig{
-				Engines: dir, Data: c.path("clickhouse"), Log: log.With("engine", "clickhouse"), Command: c.ClickHouseChild,
-			})
-		})
+		wg.Go(func() { clickhouseErr = e.startClickHouse(ctx, dir) })
 	}
 	wg.Wait()
 	if err := errors.Join(natsErr, postgresErr, clickhouseErr); err != nil {
 		return nil, errors.Join(err, e.stop())
 	}
 	return e, nil
+}
+
+func (e *engines) startPostgres(ctx context.Context, dir engine.Dir) error {
+	port, err := keptPort(e.config.path("postgres-port"))
+	if err != nil {
+		return err
+	}
+	e.postgres, err = engine.StartPostgres(ctx, engine.PostgresConfig{
+		Engines: dir, Data: e.config.path("postgres"), Port: port, Log: e.log.With("engine", "postgres"),
+	})
+	return err
+}
+
+func (e *engines) startClickHouse(ctx context.Context, dir engine.Dir) error {
+	port, err := keptPort(e.config.path("clickhouse-port"))
+	if err != nil {
+		return err
+	}
+	e.clickhouse, err = engine.StartClickHouse(ctx, engine.ClickHouseConfig{
+		Engines: dir, Data: e.config.path("clickhouse"), Port: port, Log: e.log.With("engine", "clickhouse"), Command: e.config.ClickHouseChild,
+	})
+	return err
 }
 
 func (e *engines) startNATS() error {
@@ -180,7 +196,7 @@ func (e *engines) stop() error {
 	return errors.Join(errs...)
 }
 
-// keptPort returns the loopback port of the last time, so that gateways which run apart find NATS again after a restart, or
+// keptPort returns the loopback port of the last time, so that services which run apart find the engine again after a restart, or
 // another free one when that is taken.
 func keptPort(path string) (int, error) {
 	l, err := listenAgain(path)

@@ -30,7 +30,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	defer release()
 	if c.runs("gateway") {
-		if err := errors.Join(checkFree("--listen", c.Listen), checkFree("--admin", c.Admin)); err != nil {
+		if err := errors.Join(claim("--listen", &c.Listen), claim("--admin", &c.Admin)); err != nil {
 			return err
 		}
 	}
