@@ -52,7 +52,9 @@ func TestMain(m *testing.M) {
 // world is what surrounds gateways: NATS with the configuration's buckets and the CALLS stream, and an upstream.
 type world struct {
 	t        testing.TB
-	nats     *testkit.NATSServer
+	nats     *testkit.NATSServer // nil where the test has servers of its own
+	natsURL  string
+	replicas int
 	bus      *bus.Bus
 	revision uint64
 
@@ -66,9 +68,18 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, nats: testkit.NATS(t)}
+	server := testkit.NATS(t)
+	w := newWorldOn(t, server.URL(), 1)
+	w.nats = server
+	return w
+}
+
+// newWorldOn is newWorld on NATS servers of the test's own, with so many copies of each stream and bucket.
+func newWorldOn(t testing.TB, natsURL string, replicas int) *world {
+	t.Helper()
+	w := &world{t: t, natsURL: natsURL, replicas: replicas}
 	var err error
-	w.bus, err = bus.Connect(bus.Config{URL: w.nats.URL(), Name: "test", Replicas: 1})
+	w.bus, err = bus.Connect(bus.Config{URL: natsURL, Name: "test", Replicas: replicas})
 	require.NoError(t, err)
 	t.Cleanup(w.bus.Close)
 	require.NoError(t, w.bus.Await(t.Context()))
@@ -232,7 +243,7 @@ func (w *world) startStandard() *running {
 // launch is start without waiting for readiness.
 func (w *world) launch(c Config) *running {
 	w.t.Helper()
-	b, err := bus.Connect(bus.Config{URL: w.nats.URL(), Name: c.Name, Replicas: 1})
+	b, err := bus.Connect(bus.Config{URL: w.natsURL, Name: c.Name, Replicas: w.replicas})
 	require.NoError(w.t, err)
 	log := slog.New(slog.DiscardHandler) // a fuzz target does not allow the log of its F
 	if _, fuzzing := w.t.(*testing.F); !fuzzing {

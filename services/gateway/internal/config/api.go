@@ -1,8 +1,11 @@
 package config
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -101,12 +104,39 @@ func compileAPI(key string, d *gatewayv1.APIDocument, pools *upstream.Pools, iss
 			errs = append(errs, fmt.Errorf("meters[%d]: %q is not a name of 1 to %d bytes", i, m, callrecord.MaxID))
 		}
 	}
+	openapi, err := openapiOf(d)
+	if err != nil {
+		errs = append(errs, err)
+	}
 	for i, p := range d.GetPolicies() {
-		if err := a.compilePolicy(p, d.GetOpenapi()); err != nil {
+		if err := a.compilePolicy(p, openapi); err != nil {
 			errs = append(errs, fmt.Errorf("policies[%d]: %w", i, err))
 		}
 	}
 	return a, errors.Join(errs...)
+}
+
+// maxOpenAPI is the size of the largest OpenAPI document, in bytes.
+const maxOpenAPI = 16 << 20
+
+// openapiOf returns the OpenAPI document, which comes compressed when it is large.
+func openapiOf(d *gatewayv1.APIDocument) (string, error) {
+	if len(d.GetOpenapiGzip()) == 0 {
+		return d.GetOpenapi(), nil
+	}
+	r, err := gzip.NewReader(bytes.NewReader(d.GetOpenapiGzip()))
+	if err != nil {
+		return "", fmt.Errorf("openapi_gzip: %w", err)
+	}
+	var b strings.Builder
+	n, err := io.Copy(&b, io.LimitReader(r, maxOpenAPI+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("openapi_gzip: %w", err)
+	case n > maxOpenAPI:
+		return "", fmt.Errorf("openapi_gzip: is longer than %d bytes", maxOpenAPI)
+	}
+	return b.String(), nil
 }
 
 func checkIDs(ids map[string]string) error {
