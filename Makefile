@@ -1,7 +1,7 @@
 # Tollgate. `make` lists the targets; each works on a fresh clone with Go, Node and make.
 
 SHELL := bash
-MODULES := libs proto $(sort $(wildcard services/*)) deploy/tollgate integration
+MODULES := libs proto dashboards $(sort $(wildcard services/*)) deploy/tollgate integration
 SERVICES := $(notdir $(sort $(wildcard services/*)))
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X github.com/tollgate/tollgate/libs/config.Version=$(VERSION)

@@ -121,8 +121,8 @@ func Connect(c Config, options ...nats.Option) (*Bus, error) {
 	}
 	all := append(login,
 		nats.Name(c.Name), nats.CustomInboxPrefix(c.inbox()), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(),
-		nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(50*time.Millisecond, 200*time.Millisecond),
-		nats.ReconnectBufSize(-1), nats.Timeout(2 * time.Second), nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.ReconnectWait(200*time.Millisecond), nats.ReconnectJitter(50*time.Millisecond, 200*time.Millisecond),
+		nats.ReconnectBufSize(-1), nats.Timeout(2*time.Second), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
 	)
 	conn, err := nats.Connect(c.URL, append(all, options...)...)
 	if err != nil {

@@ -63,7 +63,8 @@ func Main[C any](p Process[C], args []string, stdout, stderr io.Writer) int {
 	if exit >= 0 {
 		return exit // --help or --version has been served
 	}
-	if err == nil && cli.Healthcheck { // secrets, which only the running process need be told, may be missing here
+	// Secrets, which only the running process need be told, may be missing here: what Parse finds wrong with values is no matter.
+	if cli.Healthcheck {
 		return healthcheck(p, cli.Settings, stdout, stderr)
 	}
 	if err == nil && p.Validate != nil {

@@ -21,17 +21,20 @@ type settings struct {
 	} `embed:"" prefix:"nats-"`
 }
 
+// Validate is called by the library that parses, too.
+func (s settings) Validate() error {
+	if s.Listen == "" {
+		return errors.New("listen: is empty")
+	}
+	return nil
+}
+
 func run(t *testing.T, args ...string) (code int, got settings, stdout, stderr string) {
 	t.Helper()
 	var out, errOut bytes.Buffer
 	code = config.Main(config.Process[settings]{
 		Name: "demo", Description: "Demo.",
-		Validate: func(s settings) error {
-			if s.Listen == "" {
-				return errors.New("listen: is empty")
-			}
-			return nil
-		},
+		Validate: settings.Validate,
 		Health: func(_ context.Context, s settings) error {
 			if s.Listen == "" {
 				return errors.New("not ready")

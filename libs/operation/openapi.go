@@ -3,8 +3,10 @@ package operation
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"github.com/swaggest/openapi-go"
 	"github.com/swaggest/openapi-go/openapi31"
@@ -47,16 +49,33 @@ func describe(r *openapi31.Reflector, d definition) error {
 	case reflect.TypeFor[Empty]():
 		oc.AddRespStructure(nil, openapi.WithHTTPStatus(http.StatusNoContent))
 	case reflect.TypeFor[Raw]():
+		if len(d.answers) > 0 {
+			describeAnswers(oc, d.answers)
+			break
+		}
 		oc.AddRespStructure(new(string), openapi.WithHTTPStatus(d.status), openapi.WithContentType("application/octet-stream"))
 	default:
 		oc.AddRespStructure(reflect.New(d.response).Interface(), openapi.WithHTTPStatus(d.status))
 	}
-	oc.AddRespStructure(new(problem.Document), func(c *openapi.ContentUnit) {
-		c.IsDefault = true
-		c.ContentType = problem.ContentType
-		c.Description = "The problem (RFC 9457)."
-	})
+	if d.failure == nil {
+		oc.AddRespStructure(new(problem.Document), func(c *openapi.ContentUnit) {
+			c.IsDefault = true
+			c.ContentType = problem.ContentType
+			c.Description = "The problem (RFC 9457)."
+		})
+	}
 	return r.AddOperation(oc)
+}
+
+// describeAnswers describes what Raw answers hold.
+func describeAnswers(oc openapi.OperationContext, answers map[int]any) {
+	for _, status := range slices.Sorted(maps.Keys(answers)) {
+		oc.AddRespStructure(answers[status], func(c *openapi.ContentUnit) {
+			if c.HTTPStatus = status; status == 0 {
+				c.IsDefault, c.Description = true, "The error."
+			}
+		})
+	}
 }
 
 type readHeaders struct {

@@ -46,6 +46,8 @@ type Op[Req, Resp any] struct {
 	Timeout time.Duration
 	// Failure encodes errors in place of the problem document, for protocols that have their own.
 	Failure func(err error) Raw
+	// Answers documents the JSON bodies of Raw answers by status; 0 stands for errors, where Failure encodes them.
+	Answers map[int]any
 	// Handle does it. It must be safe for concurrent use.
 	Handle func(ctx context.Context, req *Req) (Resp, error)
 }
@@ -63,6 +65,7 @@ type definition struct {
 	timeout                            time.Duration
 	request, response                  reflect.Type
 	failure                            func(error) Raw
+	answers                            map[int]any
 	endpoint                           endpoint.Endpoint
 }
 
@@ -71,7 +74,7 @@ func Register[Req, Resp any](a *API, op Op[Req, Resp]) {
 	d := definition{
 		name: op.Name, method: op.Method, path: a.prefix + op.Path, summary: op.Summary, scope: op.Scope,
 		public: op.Public, operator: op.Operator, account: op.Account, status: op.Status, timeout: op.Timeout,
-		request: reflect.TypeFor[Req](), response: reflect.TypeFor[Resp](), failure: op.Failure,
+		request: reflect.TypeFor[Req](), response: reflect.TypeFor[Resp](), failure: op.Failure, answers: op.Answers,
 	}
 	if op.Root {
 		d.path = op.Path

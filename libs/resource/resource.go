@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -63,12 +64,24 @@ func Kinds() []Kind {
 	return []Kind{
 		{Name: "Account", Service: "identity", New: func() proto.Message { return &identityv1.AccountSpec{} }},
 		{Name: "Application", Service: "identity", Parent: "account", ParentKind: "Account", New: func() proto.Message { return &identityv1.ApplicationSpec{} }},
+		{Name: "Ruleset", Service: "catalog", New: func() proto.Message { return &catalogv1.RulesetSpec{} }},
 		{Name: "API", Service: "catalog", New: func() proto.Message { return &catalogv1.APISpec{} }},
 		{Name: "APIVersion", Service: "catalog", Parent: "api", ParentKind: "API", New: func() proto.Message { return &catalogv1.APIVersionSpec{} }},
 		{Name: "Product", Service: "catalog", New: func() proto.Message { return &catalogv1.ProductSpec{} }},
 		{Name: "Plan", Service: "catalog", Parent: "product", ParentKind: "Product", New: func() proto.Message { return &catalogv1.PlanSpec{} }},
 		{Name: "Subscription", Service: "subscription", Parent: "application", ParentKind: "Application", New: func() proto.Message { return &subscriptionv1.SubscriptionSpec{} }},
 	}
+}
+
+// Services returns the services that own resources, in the order in which they are applied.
+func Services() []string {
+	var services []string
+	for _, k := range Kinds() {
+		if !slices.Contains(services, k.Service) {
+			services = append(services, k.Service)
+		}
+	}
+	return services
 }
 
 // KindOf returns the kind of that name and its place in the order of Kinds.

@@ -41,7 +41,7 @@ const keyID = "test"
 // New starts a NATS server and publishes the key that Token signs with, as identity would.
 func New(tb testing.TB) *Env {
 	tb.Helper()
-	server := testkit.NATS(tb)
+	server := testkit.NATS(tb, testkit.MaxPayload(bus.MaxPayload))
 	b, err := bus.Connect(bus.Config{URL: server.URL(), Name: "test", Replicas: 1})
 	require.NoError(tb, err)
 	tb.Cleanup(b.Close)

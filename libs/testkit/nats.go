@@ -38,6 +38,11 @@ func SyncAlways() NATSOption {
 	return func(o *natsOptions) { o.server.SyncAlways = true }
 }
 
+// MaxPayload sets the largest message, in bytes, for a server in the test's process; without it, it is NATS's own default of 1 MiB.
+func MaxPayload(bytes int32) NATSOption {
+	return func(o *natsOptions) { o.server.MaxPayload = bytes }
+}
+
 // OwnProcess runs the server in a process of its own, so that it can be killed. Without it, it runs in the test's process.
 func OwnProcess() NATSOption {
 	return func(o *natsOptions) { o.ownProcess = true }

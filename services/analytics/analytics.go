@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/libs/bus"
+	"github.com/tollgate/tollgate/libs/notify"
 	"github.com/tollgate/tollgate/libs/operation"
+	"github.com/tollgate/tollgate/libs/seal"
 	"github.com/tollgate/tollgate/libs/service"
 	"github.com/tollgate/tollgate/services/analytics/internal/api"
 	"github.com/tollgate/tollgate/services/analytics/internal/app"
@@ -25,11 +27,21 @@ type Config struct {
 	Service service.Config `embed:""`
 	// ClickHouseURL names a database, over the native protocol (clickhouse://) or HTTP (http://).
 	ClickHouseURL string `name:"clickhouse-url" help:"The ClickHouse database that calls are landed in." env:"TOLLGATE_CLICKHOUSE_URL" secret:"true" placeholder:"URL"`
+	// ClickHouseCluster makes the tables with Replicated engines, ON CLUSTER. It has one shard.
+	ClickHouseCluster string `name:"clickhouse-cluster" help:"Name of the ClickHouse cluster that the tables are made in, replicated; empty for a single server." env:"TOLLGATE_CLICKHOUSE_CLUSTER"`
+	// SealKey protects secrets and messages in the database: 32 bytes in base64. Without one nobody can be told of alerts and reports.
+	SealKey string        `help:"Key that webhook secrets and messages are sealed with: 32 bytes in base64; empty: alert rules and reports are refused." env:"TOLLGATE_SEAL_KEY" secret:"true"`
+	Notify  notify.Config `embed:""`
 }
 
 // Validate reports every field that is wrong.
 func (c Config) Validate() error {
-	return errors.Join(c.Service.Validate(), clickhouse.CheckURL(c.ClickHouseURL))
+	errs := []error{c.Service.Validate(), clickhouse.CheckURL(c.ClickHouseURL), clickhouse.CheckCluster(c.ClickHouseCluster)}
+	if c.SealKey != "" {
+		_, err := seal.New(c.SealKey)
+		errs = append(errs, err, c.Notify.Validate())
+	}
+	return errors.Join(errs...)
 }
 
 // Analytics is the service, built.
@@ -49,12 +61,12 @@ func New(ctx context.Context, c Config, d service.Deps) (*Analytics, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, err := clickhouse.Open(ctx, c.ClickHouseURL)
+	table, err := clickhouse.Open(ctx, c.ClickHouseURL, c.ClickHouseCluster)
 	if err != nil {
 		base.DB.Close()
 		return nil, fmt.Errorf("analytics: %w", err)
 	}
-	s, err := build(ctx, base, table)
+	s, err := build(ctx, c, base, table)
 	if err != nil {
 		base.DB.Close()
 		return nil, errors.Join(fmt.Errorf("analytics: %w", err), table.Close())
@@ -62,17 +74,35 @@ func New(ctx context.Context, c Config, d service.Deps) (*Analytics, error) {
 	return s, nil
 }
 
-func build(ctx context.Context, base *service.Base, table *clickhouse.Table) (*Analytics, error) {
+// MigrateClickHouse makes analytics' tables in a ClickHouse database, or brings them up to date: in every server of a cluster, unless
+// its name is empty. New does so too; this is for who reads the tables and runs no service.
+func MigrateClickHouse(ctx context.Context, url, cluster string) error {
+	table, err := clickhouse.Open(ctx, url, cluster)
+	if err != nil {
+		return fmt.Errorf("analytics: %w", err)
+	}
+	return table.Close()
+}
+
+func build(ctx context.Context, c Config, base *service.Base, table *clickhouse.Table) (*Analytics, error) {
+	notifier, err := newNotifier(ctx, c, base)
+	if err != nil {
+		return nil, err
+	}
 	s := &Analytics{base: base, table: table, useCases: app.New(app.Deps{
-		Log: base.Events, DB: base.DB, Bus: base.Bus, Table: table, Clock: base.Clock, Logger: base.Log,
+		Log: base.Events, DB: base.DB, Bus: base.Bus, Table: table, Clock: base.Clock, Logger: base.Log, Notifier: notifier,
 	})}
 	if err := s.useCases.EnsurePartitions(ctx); err != nil {
 		return nil, err
 	}
+	logs := follow.Logs{Table: table}
 	for _, log := range []string{"identity", "catalog", "subscription"} {
-		if err := base.Follow(log, follow.Names); err != nil {
+		if err := base.Follow(log, logs.Names); err != nil {
 			return nil, err
 		}
+	}
+	if err := base.Follow("billing", logs.Invoices); err != nil {
+		return nil, err
 	}
 	if err := base.Follow("metering", follow.Waivers); err != nil {
 		return nil, err
@@ -87,11 +117,33 @@ func build(ctx context.Context, base *service.Base, table *clickhouse.Table) (*A
 		base.Check(calls.Err)
 	}
 	base.Add("pruner", s.useCases.Prune)
+	base.Add("retention", s.useCases.Retain)
+	base.Add("schedule", s.useCases.Schedule)
 	if s.api, err = base.API("Analytics"); err != nil {
 		return nil, err
 	}
 	api.Register(s.api, s.useCases, base.Clock)
+	if notifier != nil {
+		base.Add("notify", notifier.Outbox.Run)
+		notify.Register(s.api, notifier.Outbox, "Analytics", "analytics.read", "analytics.write")
+	}
 	return s, nil
+}
+
+// newNotifier returns nil without a seal key.
+func newNotifier(ctx context.Context, c Config, base *service.Base) (*app.Notifier, error) {
+	if c.SealKey == "" {
+		return nil, nil
+	}
+	sealer, err := seal.New(c.SealKey)
+	if err != nil {
+		return nil, err
+	}
+	if err := notify.Migrate(ctx, base.DB); err != nil {
+		return nil, err
+	}
+	outbox, err := notify.New(notify.Deps{DB: base.DB, Log: base.Log, Seal: sealer, Registry: base.Registry, Clock: base.Clock}, c.Notify)
+	return &app.Notifier{Outbox: outbox, Seal: sealer}, err
 }
 
 // Ready is closed once the service answers.

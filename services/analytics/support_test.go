@@ -2,6 +2,7 @@ package analytics_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/tollgate/tollgate/libs/callset"
 	"github.com/tollgate/tollgate/libs/callstream"
 	"github.com/tollgate/tollgate/libs/money"
+	"github.com/tollgate/tollgate/libs/notify"
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/principal"
@@ -51,6 +53,7 @@ type fixture struct {
 	table   driver.Conn
 	ledger  *ledger
 	client  *servicetest.Client
+	clock   *testkit.Clock
 }
 
 // start runs analytics, and a ledger that answers for metering, on a clock that stands an hour after noon.
@@ -59,13 +62,20 @@ func start(t testing.TB) *fixture {
 	return startOn(t, testkit.ClickHouse(t))
 }
 
-// startOn is start with a ClickHouse database.
-func startOn(t testing.TB, clickHouseURL string) *fixture {
+// startOn is start with a ClickHouse database and changes of the configuration.
+func startOn(t testing.TB, clickHouseURL string, change ...func(*analytics.Config)) *fixture {
 	t.Helper()
 	env := servicetest.New(t)
 	f := &fixture{
-		Env: env, config: analytics.Config{Service: env.Config("analytics"), ClickHouseURL: clickHouseURL},
+		Env: env, config: analytics.Config{
+			Service: env.Config("analytics"), ClickHouseURL: clickHouseURL, SealKey: base64.StdEncoding.EncodeToString(make([]byte, 32)),
+			Notify: notify.Config{MailFrom: "tollgate@example.com", WebhookAllowPrivate: true},
+		},
 		ledger: &ledger{calls: map[callset.ID]*callsv1.CallRecord{}, watermark: map[uint32]uint64{}},
+		clock:  testkit.NewClock(noon.Add(time.Hour)),
+	}
+	for _, fn := range change {
+		fn(&f.config)
 	}
 	f.ledger.serve(t, env)
 	f.service, f.stop = f.run(t)
@@ -78,7 +88,9 @@ func startOn(t testing.TB, clickHouseURL string) *fixture {
 	f.table, err = driver.Open(options)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.table.Close()) })
-	f.client = f.Client(f.Token(tenant, "analytics.read"))
+	// The calls of tests stand at a fixed time; without merges for it, none is over whenever the tests are run.
+	require.NoError(t, f.table.Exec(t.Context(), "SYSTEM STOP TTL MERGES calls"))
+	f.client = f.Client(f.Token(tenant, "analytics.read", "analytics.write"))
 	return f
 }
 
@@ -86,7 +98,7 @@ func startOn(t testing.TB, clickHouseURL string) *fixture {
 func (f *fixture) run(t testing.TB) (*analytics.Analytics, func()) {
 	t.Helper()
 	s, err := analytics.New(t.Context(), f.config, service.Deps{
-		Bus: f.Bus, Log: testkit.Logger(t), Clock: func() time.Time { return noon.Add(time.Hour) },
+		Bus: f.Bus, Log: testkit.Logger(t), Clock: f.clock.Now,
 	})
 	require.NoError(t, err)
 	return s, f.Run(s)

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -26,7 +27,16 @@ import (
 	"github.com/tollgate/tollgate/services/catalog/internal/store"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == catalog.InspectCommand { // the service starts the program it is in
+		if err := catalog.Inspect(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	testkit.Main(m)
+}
 
 const patience = 20 * time.Second
 
@@ -39,10 +49,16 @@ type fixture struct {
 
 func start(t *testing.T) fixture {
 	t.Helper()
+	return startAt(t, nil)
+}
+
+// startAt starts the service with a clock; nil for the real one.
+func startAt(t *testing.T, clock func() time.Time) fixture {
+	t.Helper()
 	env := servicetest.New(t)
 	f := fixture{Env: env, config: env.Config("catalog")}
 	var err error
-	f.service, err = catalog.New(t.Context(), catalog.Config{Service: f.config}, env.Deps(nil))
+	f.service, err = catalog.New(t.Context(), catalog.Config{Service: f.config, ReferencesAllowPrivate: true}, env.Deps(clock))
 	require.NoError(t, err)
 	env.Run(f.service)
 	f.admin = f.tenant(t, "t1")
@@ -452,9 +468,10 @@ func TestTenantsAreIsolated(t *testing.T) {
 	victim := sample(t)
 	victim[4] = res("API", `{"name":"weather"}`, `{"title":"Victim's title","owner":"victim's team"}`)
 	require.Equal(t, 200, apply(f.admin, victim).Status)
+	var api, product, plan, rules struct{ ID string }
+	f.admin.Must("PUT", "/catalog/v1/rulesets/default", `{"spec":{"title":"Victim's rules","rules":"extends: spectral:oas"}}`, &rules)
 	before := f.admin.Must("GET", "/catalog/v1/export", nil, nil).Body
 	v := f.version(t, "weather-v1")
-	var api, product, plan struct{ ID string }
 	f.admin.Must("GET", "/catalog/v1/apis/weather", nil, &api)
 	f.admin.Must("GET", "/catalog/v1/products/weather", nil, &product)
 	f.admin.Must("GET", "/catalog/v1/products/weather/plans/pro", nil, &plan)
@@ -463,20 +480,24 @@ func TestTenantsAreIsolated(t *testing.T) {
 	stranger := f.Token("stranger", "catalog.read", "catalog.write")
 	tried := f.Attack(f.service.API(), stranger, map[string][]string{
 		"api": {"weather", api.ID}, "apiVersion": {"weather-v1", v.ID}, "product": {"weather", product.ID}, "plan": {"pro", plan.ID},
+		"ruleset": {"default", rules.ID},
 	}, map[string]any{
 		"PutAPI":                `{"spec":{"title":"Mine"}}`,
 		"PutAPIVersion":         `{"api":"` + api.ID + `","spec":` + versionSpec(t, "draft", "/weather/v1", "") + `}`,
 		"ChangeStage":           `{"stage":"retired"}`,
 		"PutProduct":            `{"spec":{"title":"Mine","includes":[{"apiVersion":"weather-v1"},{"apiVersion":"` + v.ID + `"}]}}`,
 		"PublishPlan":           `{"spec":` + free + `}`,
+		"PutRuleset":            `{"spec":{"rules":"extends: spectral:oas"}}`,
+		"LintDocument":          `{"openapi":` + quote(openapi(t)) + `}`,
 		"ApplyCatalogResources": resource.ApplyRequest{Resources: victim[:3]},
 	}, map[string]string{
-		"ListAPIVersions": "?api=" + api.ID, "ListPlans": "?product=" + product.ID,
+		"ListProducts": "?account=globex", "ListAPIVersions": "?api=" + api.ID, "ListPlans": "?product=" + product.ID, "CompareAPIVersions": "?base=" + v.ID,
 	}, map[string]bool{
 		// The stranger's own API of the same name.
-		"PutAPI": true, "GetAPI": true, "DeleteAPI": true,
+		"PutAPI": true, "GetAPI": true, "DeleteAPI": true, "GetChangelog": true,
+		"PutRuleset": true, "GetRuleset": true, "DeleteRuleset": true, "LintDocument": true,
 		"ListAPIs": true, "ListAPIVersions": true, "ListProducts": true, "ListPlans": true, "ExportCatalogResources": true,
-	}, []string{"Victim's", "victim's", api.ID, v.ID, product.ID, plan.ID, "weather-v1", `"pro"`})
+	}, []string{"Victim's", "victim's", api.ID, v.ID, product.ID, plan.ID, rules.ID, "weather-v1", `"pro"`})
 	require.Greater(t, tried, 30)
 	require.Equal(t, before, f.admin.Must("GET", "/catalog/v1/export", nil, nil).Body)
 }
@@ -491,6 +512,9 @@ func TestTheTablesFollowFromTheLog(t *testing.T) {
 	f.admin.Must("PUT", "/catalog/v1/apis/weather", `{"spec":{"title":"Other"}}`, nil)
 	f.admin.Must("PUT", "/catalog/v1/products/weather/plans/free", `{"spec":`+strings.Replace(free, "Free", "Freer", 1)+`}`, nil)
 	f.admin.Must("POST", "/catalog/v1/products/weather/plans/pro/retire", nil, nil)
+	f.admin.Must("PUT", "/catalog/v1/rulesets/default", `{"spec":{"rules":"extends: spectral:oas"}}`, nil)
+	f.admin.Must("PUT", "/catalog/v1/api-versions/old-v1", `{"api":"weather","spec":{"openapi":`+quote(swagger)+`,"stage":"deprecated","sunset":"2199-01-01","route":{"hosts":["*"],"prefix":"/old"},"upstream":{"targets":[{"url":"http://127.0.0.1:1"}]}}}`, nil)
+	f.admin.Must("PUT", "/catalog/v1/api-versions/secured-v1", `{"api":"weather","spec":{"openapi":`+quote(secured)+`,"route":{"hosts":["*"],"prefix":"/secured"}}}`, nil)
 	other := f.tenant(t, "t2")
 	other.Must("PUT", "/catalog/v1/apis/gone", `{"spec":{"title":"Gone"}}`, nil)
 	other.Must("DELETE", "/catalog/v1/apis/gone", nil, nil)
@@ -510,5 +534,5 @@ func TestTheTablesFollowFromTheLog(t *testing.T) {
 		}))
 		return n
 	}()
-	require.Equal(t, 2, counted)
+	require.Equal(t, 3, counted)
 }

@@ -5,16 +5,23 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
+	"time"
 
+	"github.com/tollgate/tollgate/libs/audit"
 	"github.com/tollgate/tollgate/libs/bus"
+	"github.com/tollgate/tollgate/libs/notify"
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/seal"
 	"github.com/tollgate/tollgate/libs/service"
 	"github.com/tollgate/tollgate/services/identity/internal/api"
 	"github.com/tollgate/tollgate/services/identity/internal/app"
+	"github.com/tollgate/tollgate/services/identity/internal/domain"
 	"github.com/tollgate/tollgate/services/identity/internal/follow"
 	"github.com/tollgate/tollgate/services/identity/internal/store"
 )
@@ -24,14 +31,60 @@ type Config struct {
 	Service service.Config `embed:""`
 	// SealKey encrypts private keys at rest: 32 bytes in base64.
 	SealKey string `help:"Key that private keys are sealed with: 32 bytes in base64." env:"TOLLGATE_SEAL_KEY" secret:"true"`
+	// Issuer is where clients reach identity: what is at /identity of an admin listener.
+	Issuer string `help:"Issuer of applications' access tokens: the address at which clients reach identity." env:"TOLLGATE_ISSUER" default:"http://127.0.0.1:8081/identity" placeholder:"URL"`
+	// AccessTokenLifetime is that of applications' access tokens.
+	AccessTokenLifetime time.Duration `help:"How long an application's access token is valid." env:"TOLLGATE_ACCESS_TOKEN_LIFETIME" default:"1h"`
+	// SessionLifetime and SessionIdle bound the sessions of members who sign in.
+	SessionLifetime time.Duration `help:"How long a member's session goes on at most." env:"TOLLGATE_SESSION_LIFETIME" default:"12h"`
+	SessionIdle     time.Duration `help:"How long a member's session goes on without being used." env:"TOLLGATE_SESSION_IDLE" default:"2h"`
+	SSOAllowPrivate bool          `name:"sso-allow-private" help:"Let OpenID providers be at loopback and private addresses too." env:"TOLLGATE_SSO_ALLOW_PRIVATE"`
+	AuditOrigins    time.Duration `help:"How long it is kept from which address a change was made, for the audit." env:"TOLLGATE_AUDIT_ORIGINS" default:"2160h"`
+	WebURL          string        `name:"web-url" help:"Address of the console, for links in mails. Empty: mails carry a token and where to send it." env:"TOLLGATE_WEB_URL" placeholder:"URL"`
+	Notify          notify.Config `embed:""`
 	// FirstTokenFile receives the first administrator's personal access token when there is no tenant yet.
 	FirstTokenFile string `help:"File that receives the first administrator's token on an empty database; empty: no first tenant is made." env:"TOLLGATE_FIRST_TOKEN_FILE" placeholder:"FILE"`
 }
 
 // Validate reports every field that is wrong.
 func (c Config) Validate() error {
-	_, sealErr := seal.New(c.SealKey)
-	return errors.Join(c.Service.Validate(), sealErr)
+	errs := []error{c.Service.Validate()}
+	if _, err := seal.New(c.SealKey); err != nil {
+		errs = append(errs, err)
+	}
+	c = c.withDefaults()
+	if message := domain.CheckIssuer(c.Issuer); message != "" {
+		errs = append(errs, fmt.Errorf("issuer: %q %s", c.Issuer, message))
+	} else if strings.HasSuffix(c.Issuer, "/") {
+		errs = append(errs, fmt.Errorf("issuer: %q ends with a slash; leave that out", c.Issuer))
+	}
+	if c.AccessTokenLifetime < time.Minute || c.AccessTokenLifetime > 24*time.Hour {
+		errs = append(errs, fmt.Errorf("access-token-lifetime: %s is not from 1m to 24h", c.AccessTokenLifetime))
+	}
+	if c.SessionLifetime < time.Minute || c.SessionLifetime > 30*24*time.Hour {
+		errs = append(errs, fmt.Errorf("session-lifetime: %s is not from 1m to 720h", c.SessionLifetime))
+	}
+	if c.SessionIdle < time.Minute || c.SessionIdle > c.SessionLifetime {
+		errs = append(errs, fmt.Errorf("session-idle: %s is not from 1m to the session's lifetime, %s", c.SessionIdle, c.SessionLifetime))
+	}
+	if c.AuditOrigins < time.Hour {
+		errs = append(errs, fmt.Errorf("audit-origins: %s is less than 1h", c.AuditOrigins))
+	}
+	if u, err := url.Parse(c.WebURL); c.WebURL != "" && (err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
+		errs = append(errs, fmt.Errorf("web-url: %q is not the address of a site; want one as in https://console.example.com", c.WebURL))
+	}
+	return errors.Join(append(errs, c.Notify.Validate())...)
+}
+
+// withDefaults fills what is not set, for configurations that were not read from the command line.
+func (c Config) withDefaults() Config {
+	c.Issuer = cmp.Or(c.Issuer, "http://127.0.0.1:8081/identity")
+	c.AccessTokenLifetime = cmp.Or(c.AccessTokenLifetime, time.Hour)
+	c.SessionLifetime = cmp.Or(c.SessionLifetime, 12*time.Hour)
+	c.SessionIdle = cmp.Or(c.SessionIdle, min(2*time.Hour, c.SessionLifetime))
+	c.AuditOrigins = cmp.Or(c.AuditOrigins, 90*24*time.Hour)
+	c.Notify.MailFrom = cmp.Or(c.Notify.MailFrom, "tollgate@localhost")
+	return c
 }
 
 // Identity is the service, built.
@@ -62,7 +115,20 @@ func build(ctx context.Context, c Config, base *service.Base) (*Identity, error)
 	if err != nil {
 		return nil, err
 	}
-	useCases := app.New(base.Events, base.DB, base.Clock, sealer)
+	c = c.withDefaults()
+	if err := errors.Join(notify.Migrate(ctx, base.DB), audit.Migrate(ctx, base.DB)); err != nil {
+		return nil, err
+	}
+	outbox, err := notify.New(notify.Deps{DB: base.DB, Log: base.Log, Seal: sealer, Registry: base.Registry, Clock: base.Clock}, c.Notify)
+	if err != nil {
+		return nil, err
+	}
+	useCases := app.New(app.Deps{
+		Log: base.Events, DB: base.DB, Clock: base.Clock, Seal: sealer, Outbox: outbox, Logger: base.Log,
+	}, app.Config{
+		Issuer: c.Issuer, AccessTokenLifetime: c.AccessTokenLifetime, SessionLifetime: c.SessionLifetime,
+		SessionIdle: c.SessionIdle, WebURL: c.WebURL, AuditOrigins: c.AuditOrigins, SSOAllowPrivate: c.SSOAllowPrivate,
+	})
 	if err := useCases.EnsureSigningKey(ctx); err != nil {
 		return nil, err
 	}
@@ -74,6 +140,8 @@ func build(ctx context.Context, c Config, base *service.Base) (*Identity, error)
 	if err := base.Follow("identity", follow.Documents); err != nil {
 		return nil, err
 	}
+	base.Add("notify", outbox.Run)
+	base.Add("work", useCases.Run)
 	base.Publish(bus.CredentialsBucket)
 	base.Publish(bus.KeysBucket)
 	table, err := base.API("Identity")
@@ -81,6 +149,8 @@ func build(ctx context.Context, c Config, base *service.Base) (*Identity, error)
 		return nil, err
 	}
 	api.Register(table, useCases)
+	audit.Register(table, base.DB, "Identity", "identity.admin", app.AuditStates())
+	notify.Register(table, outbox, "Identity", "identity.admin", "identity.admin")
 	return &Identity{base: base, api: table}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,16 +31,38 @@ type fixture struct {
 	*servicetest.Env
 	service *identity.Identity
 	admin   *servicetest.Client
+	// secret is the administrator's token.
+	secret string
+	// database is the URL of the service's own.
+	database string
+}
+
+// serve serves the operations over HTTP, as the service's own listener does.
+func (f fixture) serve(t *testing.T) string {
+	t.Helper()
+	handler, err := f.service.API().Handler()
+	require.NoError(t, err)
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 func start(t *testing.T) fixture {
 	t.Helper()
+	return startWith(t, nil, func(*identity.Config) {})
+}
+
+// startWith starts identity with a clock, nil for the real one, and a changed configuration.
+func startWith(t *testing.T, clock func() time.Time, configure func(*identity.Config)) fixture {
+	t.Helper()
 	env := servicetest.New(t)
 	file := filepath.Join(t.TempDir(), "first-token")
-	s, err := identity.New(t.Context(), identity.Config{
+	config := identity.Config{
 		Service: env.Config("identity"), FirstTokenFile: file,
 		SealKey: base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32)),
-	}, env.Deps(nil))
+	}
+	configure(&config)
+	s, err := identity.New(t.Context(), config, env.Deps(clock))
 	require.NoError(t, err)
 	env.Run(s)
 	info, err := os.Stat(file)
@@ -49,10 +72,10 @@ func start(t *testing.T) fixture {
 	require.NoError(t, err)
 	admin := env.Client(strings.TrimSpace(string(secret)))
 	testkit.Await(t, 10*time.Second, func() bool { return admin.Do("GET", "/identity/v1/accounts", nil).Status == 200 })
-	return fixture{Env: env, service: s, admin: admin}
+	return fixture{Env: env, service: s, admin: admin, secret: strings.TrimSpace(string(secret)), database: config.Service.PostgresURL}
 }
 
-type issued struct{ ID, Key, Prefix, Secret string }
+type issued struct{ ID, Key, Prefix, Secret, ClientID, ClientSecret string }
 
 func (f fixture) application(t *testing.T, c *servicetest.Client, account, name string) {
 	t.Helper()
@@ -219,6 +242,18 @@ func TestPersonalDataIsInNoEvent(t *testing.T) {
 	}
 }
 
+// deliveries returns the ids of the tenant's deliveries.
+func deliveries(t *testing.T, f fixture) (ids []string) {
+	t.Helper()
+	var list operation.List[struct{ ID string }]
+	f.admin.Must("GET", "/identity/v1/deliveries", nil, &list)
+	require.NotEmpty(t, list.Items)
+	for _, d := range list.Items {
+		ids = append(ids, d.ID)
+	}
+	return ids
+}
+
 func TestTenantsAreIsolated(t *testing.T) {
 	t.Parallel()
 	f := start(t)
@@ -227,7 +262,14 @@ func TestTenantsAreIsolated(t *testing.T) {
 	f.admin.Must("POST", "/identity/v1/applications/globex-app/credentials", `{"title":"Live"}`, &key)
 	f.admin.Must("POST", "/identity/v1/tokens", `{"title":"CI"}`, &token)
 	f.admin.Must("POST", "/identity/v1/members", `{"displayName":"Kim","roles":["viewer"]}`, &member)
-	var account, application struct{ ID string }
+	var account, application, invitation, self struct{ ID string }
+	f.admin.Must("POST", "/identity/v1/invitations", `{"email":"secret@globex.example","roles":["viewer"]}`, &invitation)
+	f.admin.Must("PUT", "/identity/v1/roles/auditor", `{"title":"Globex","scopes":["identity.read"]}`, nil)
+	f.admin.Must("GET", "/identity/v1/me", nil, &self)
+	f.admin.Must("PUT", "/identity/v1/members/"+self.ID, `{"displayName":"Ada","email":"ada@globex.example"}`, nil)
+	f.admin.Must("PUT", "/identity/v1/me/password", fmt.Sprintf(`{"password":%q}`, goodPassword), nil)
+	var started session
+	f.admin.Must("POST", "/identity/v1/sessions", fmt.Sprintf(`{"tenant":"main","email":"ada@globex.example","password":%q}`, goodPassword), &started)
 	f.admin.Must("GET", "/identity/v1/accounts/globex", nil, &account)
 	f.admin.Must("GET", "/identity/v1/applications/globex-app", nil, &application)
 	var other struct{ OwnerToken string }
@@ -237,12 +279,18 @@ func TestTenantsAreIsolated(t *testing.T) {
 		map[string][]string{
 			"account": {"globex", account.ID}, "application": {"globex-app", application.ID},
 			"credential": {key.ID}, "token": {token.ID}, "member": {member.ID},
+			"invitation": {invitation.ID}, "role": {"auditor"}, "session": {started.ID}, "delivery": deliveries(t, f), "position": {"1", "2"},
 		},
 		map[string]any{
 			"PutAccount": `{"spec":{"title":"Stolen","currency":"USD"}}`, "PutApplication": fmt.Sprintf(`{"account":%q,"spec":{"title":"Stolen"}}`, account.ID),
 			"IssueCredential": `{"title":"Stolen"}`, "RotateCredential": `{}`, "ChangeMemberRoles": `{"roles":["owner"]}`,
 			"IssueToken": fmt.Sprintf(`{"title":"Stolen","member":%q}`, member.ID), "AddMember": `{"displayName":"Eve","roles":["viewer"]}`,
 			"ApplyIdentityResources": weather(t, `{"title":"Stolen","currency":"USD"}`), "ExchangeToken": `{"token":"tgp_x"}`,
+			"ChangeMember": `{"displayName":"Eve"}`, "SetRole": `{"title":"Evil","scopes":["identity.read"]}`,
+			"InviteMember": `{"email":"eve@example.com","roles":["viewer"]}`, "InviteAccountMember": `{"email":"eve@example.com","roles":["admin"]}`,
+			"AcceptInvitation": `{"token":"x","displayName":"Eve","password":"x"}`, "SignIn": `{"tenant":"main","email":"ada@globex.example","password":"x"}`,
+			"RequestPasswordReset": `{"tenant":"main","email":"ada@globex.example"}`, "ResetPassword": `{"token":"x","password":"x"}`,
+			"ChangePassword": `{"password":"x"}`, "ConfirmSecondFactor": `{"code":"x"}`, "DisableSecondFactor": `{"code":"x"}`,
 			"CreateTenant": `{"name":"evil2","title":"Evil","ownerDisplayName":"Eve"}`,
 		}, nil,
 		// What a stranger may do in a tenant of their own; PutAccount makes an account of that name there.
@@ -250,16 +298,26 @@ func TestTenantsAreIsolated(t *testing.T) {
 			"PutAccount": true, "AddMember": true, "ApplyIdentityResources": true, "ExportIdentityResources": true, "ListTenants": true,
 			"ListMembers": true, "ListTokens": true, "ListAccounts": true, "ListApplications": true, "GetAccount": true, "CloseAccount": true,
 			"PutApplication": true, "GetApplication": true, "DeleteApplication": true, "IssueCredential": true, "ListCredentials": true,
+			"ListRoles": true, "SetRole": true, "DeleteRole": true, "ListSessions": true, "GetSelf": true, "ListInvitations": true,
+			"InviteMember": true, "InviteAccountMember": true, "ListAccountMembers": true, "StartSecondFactor": true, "ListIdentityDeliveries": true,
+			"ListIdentityAudit": true, "EraseAccountContact": true, "ExportIdentityAudit": true,
 		},
-		[]string{account.ID, application.ID, key.ID, token.ID, member.ID, "Globex\"", "billing@globex.example", "Kim"})
-	require.Greater(t, tried, 25)
+		[]string{account.ID, application.ID, key.ID, token.ID, member.ID, "Globex\"", "billing@globex.example", "Kim",
+			invitation.ID, started.ID, "secret@globex.example", "ada@globex.example"})
+	require.Greater(t, tried, 60)
+	f.admin.Must("DELETE", "/identity/v1/sessions/"+started.ID, nil, nil)
+	f.admin.Must("DELETE", "/identity/v1/invitations/"+invitation.ID, nil, nil)
+	var roles operation.List[struct{ Name, Title string }]
+	f.admin.Must("GET", "/identity/v1/roles", nil, &roles)
+	require.Equal(t, "Globex", roles.Items[len(roles.Items)-1].Title)
 
 	var unchanged struct {
-		Title           string
-		Closed, Deleted bool
+		Title, BillingEmail string
+		Closed, Deleted     bool
 	}
 	f.admin.Must("GET", "/identity/v1/accounts/"+account.ID, nil, &unchanged)
 	require.Equal(t, "Globex", unchanged.Title)
+	require.Equal(t, "billing@globex.example", unchanged.BillingEmail)
 	require.False(t, unchanged.Closed)
 	f.admin.Must("GET", "/identity/v1/applications/"+application.ID, nil, &unchanged)
 	require.Equal(t, "App", unchanged.Title)

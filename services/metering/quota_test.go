@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/principal"
@@ -43,6 +44,12 @@ type quota struct {
 	Quota, Spent, Leased, Remaining int64
 	Exhausted                       bool
 	WindowStart, WindowEnd          time.Time
+	ExhaustedAt                     *time.Time
+	Leases                          []struct {
+		Gateway                     string
+		Granted, Spent, Outstanding int64
+		ExpiresAt                   time.Time
+	}
 }
 
 func (f *fixture) quotas(t *testing.T, subscription string) []quota {
@@ -205,6 +212,62 @@ func TestAnotherPlanTakesTheBalanceOver(t *testing.T) {
 	require.EqualValues(t, 2, states[1].Spent, "a quota that is new in its window counts what was called before")
 }
 
+// A subscription's own limits take the place of its plan's at the gateways' leases and in what is shown, from the instant on at
+// which they were set, and not of the usage of before.
+func TestLimitsOfItsOwnTakeTheBalanceOver(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.subscribe(t, "s1", hard(5, "month"))
+	g := f.gateway("gw1")
+	spend := func(n int) {
+		for range n {
+			grant := f.lease(t, &meteringv1.LeaseRequest{Gateway: "gw1", Boot: 1, Asks: ask("s1", "month", 1)}).GetGrants()[0]
+			require.EqualValues(t, 1, grant.GetUnits())
+			g.send(t, on(call("s1", f.clock.Advance(time.Millisecond)), grant.GetLease()))
+		}
+	}
+	spend(5)
+	require.True(t, f.lease(t, &meteringv1.LeaseRequest{Gateway: "gw1", Boot: 1, Asks: ask("s1", "month", 1)}).GetGrants()[0].GetExhausted())
+	f.clock.Advance(time.Minute)
+	follow := func(event proto.Message) {
+		f.followed(t, "subscription", f.emit("subscription", "subscription", "s1", event))
+	}
+	follow(&subscriptionv1.SubscriptionLimitsSet{Subscription: "s1", EffectiveAt: f.clock.Now().Truncate(time.Microsecond).UnixNano(), Limits: []*catalogv1.Limit{
+		{Rate: 5, Per: "second"}, {Quota: 8, Per: "month"}, {Quota: 2, Per: "day"},
+	}})
+	states := f.quotas(t, "s1")
+	require.Len(t, states, 2)
+	require.EqualValues(t, 3, states[0].Remaining)
+	require.EqualValues(t, 5, states[1].Spent, "calls of the day before count for a quota that is new")
+	f.clock.Advance(24 * time.Hour)
+	spend(1)
+	states = f.quotas(t, "s1")
+	require.EqualValues(t, 2, states[0].Remaining)
+	require.EqualValues(t, 8, states[0].Quota)
+
+	// They outlast a newer version of the plan, and end when they are cleared.
+	f.plan("plan-s1", 2, hard(7, "month"))
+	f.clock.Advance(time.Minute)
+	follow(&subscriptionv1.SubscriptionPlanChanged{Subscription: "s1", Plan: "plan-s1", PlanVersion: 2, EffectiveAt: f.clock.Now().Truncate(time.Microsecond).UnixNano()})
+	require.EqualValues(t, 8, f.quotas(t, "s1")[0].Quota)
+	f.clock.Advance(time.Minute)
+	follow(&subscriptionv1.SubscriptionLimitsCleared{Subscription: "s1", EffectiveAt: f.clock.Now().Truncate(time.Microsecond).UnixNano()})
+	states = f.quotas(t, "s1")
+	require.Len(t, states, 1)
+	require.EqualValues(t, 7, states[0].Quota)
+	require.EqualValues(t, 1, states[0].Remaining)
+	spend(1)
+	require.True(t, f.quotas(t, "s1")[0].Exhausted)
+
+	// Limits that were set before the subscription began hold from its beginning.
+	f.plan("plan-s2", 1, hard(5, "month"))
+	f.followed(t, "subscription", f.emit("subscription", "subscription", "s2",
+		&subscriptionv1.SubscriptionRequested{Subscription: "s2", Name: "s2", Plan: "plan-s2", PlanVersion: 1},
+		&subscriptionv1.SubscriptionLimitsSet{Subscription: "s2", Limits: []*catalogv1.Limit{{Quota: 9, Per: "month"}}, EffectiveAt: began.UnixNano()},
+		&subscriptionv1.SubscriptionActivated{Subscription: "s2", StartedAt: f.clock.Now().Truncate(time.Microsecond).UnixNano()}))
+	require.EqualValues(t, 9, f.quotas(t, "s2")[0].Quota)
+}
+
 func TestSoftQuotaIsCountedAndReported(t *testing.T) {
 	t.Parallel()
 	f := start(t)
@@ -228,6 +291,30 @@ func TestSoftQuotaIsCountedAndReported(t *testing.T) {
 	require.True(t, states[0].Exhausted)
 	require.EqualValues(t, 7, states[1].Spent)
 	require.EqualValues(t, 1, query[int64](t, f.db, `SELECT count(*) FROM events WHERE type = 'metering.v1.QuotaExhausted'`))
+}
+
+func TestQuotaTellsItsLeasesAndWhenItIsUsedUp(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.subscribe(t, "s1", hard(100, "day"))
+	g := f.gateway("gw1")
+	grant := f.lease(t, &meteringv1.LeaseRequest{Gateway: "gw1", Boot: 1, Asks: ask("s1", "day", 10)}).GetGrants()[0]
+	g.send(t, on(call("s1", began.Add(30*time.Minute)), grant.GetLease()), on(call("s1", began.Add(30*time.Minute)), grant.GetLease()))
+	state := f.quotas(t, "s1")[0]
+	require.Len(t, state.Leases, 1)
+	l := state.Leases[0]
+	require.Equal(t, [...]any{"gw1", grant.GetUnits(), int64(2), grant.GetUnits() - 2}, [...]any{l.Gateway, l.Granted, l.Spent, l.Outstanding})
+	require.Equal(t, grant.GetExpiresAt(), l.ExpiresAt.UnixNano())
+	require.Nil(t, state.ExhaustedAt, "at this pace the day ends before")
+
+	var calls []*callsv1.CallRecord
+	for i := range 40 {
+		calls = append(calls, call("s1", began.Add(time.Duration(i)*time.Minute)))
+	}
+	g.send(t, calls...)
+	state = f.quotas(t, "s1")[0]
+	require.NotNil(t, state.ExhaustedAt)
+	require.True(t, state.ExhaustedAt.After(f.clock.Now()) && state.ExhaustedAt.Before(f.clock.Now().Add(3*time.Hour)), "%s", state.ExhaustedAt)
 }
 
 func TestWhatIsNotLeased(t *testing.T) {
@@ -262,10 +349,13 @@ func TestAStrangerSeesNothing(t *testing.T) {
 	span := "&from=2026-03-10T00:00:00Z&to=2026-03-11T00:00:00Z"
 	for _, name := range []string{"s1", "name-of-s1"} {
 		tried := f.Attack(f.service.API(), stranger, map[string][]string{"gateway": {"gw1"}}, map[string]any{"WaiveGateway": `{"until":"2026-03-10T00:00:00Z","reason":"x"}`},
-			map[string]string{"GetUsage": "?subscription=" + name + span, "ListQuotas": "?subscription=" + name}, nil, []string{"s1", "gw1"})
-		require.Equal(t, 5, tried)
+			map[string]string{"GetUsage": "?subscription=" + name + span, "ListQuotas": "?subscription=" + name, "QueryUsage": "?subscription=" + name + span, "ListPeriodHolds": "?" + span[1:]}, nil, []string{"s1", "gw1"})
+		require.Equal(t, 7, tried)
 	}
 	require.Equal(t, 404, f.Client(stranger).Do("GET", "/metering/v1/usage?subscription=s1"+span, nil).Status)
+	var none struct{ Items []struct{} }
+	f.Client(stranger).Must("GET", "/metering/v1/usage/query?dimension=subscription"+span, nil, &none)
+	require.Empty(t, none.Items)
 	require.Equal(t, 401, f.Client("").Do("GET", "/metering/v1/quotas?subscription=s1", nil).Status)
 	require.Equal(t, 200, f.Client(f.Token(tenant, "metering.read")).Do("GET", "/metering/v1/usage?subscription=s1"+span, nil).Status)
 	for _, wrong := range []string{"", "?subscription=s1", "?subscription=s1&from=2026-03-11T00:00:00Z&to=2026-03-10T00:00:00Z", "?subscription=s1&by=week" + span, "?subscription=s1&by=hour&from=2026-03-01T00:00:00Z&to=2027-03-10T00:00:00Z"} {

@@ -10,7 +10,9 @@ import (
 	"fmt"
 
 	"github.com/tollgate/tollgate/libs/bus"
+	"github.com/tollgate/tollgate/libs/notify"
 	"github.com/tollgate/tollgate/libs/operation"
+	"github.com/tollgate/tollgate/libs/seal"
 	"github.com/tollgate/tollgate/libs/service"
 	"github.com/tollgate/tollgate/services/subscription/internal/api"
 	"github.com/tollgate/tollgate/services/subscription/internal/app"
@@ -21,10 +23,21 @@ import (
 // Config of subscription.
 type Config struct {
 	Service service.Config `embed:""`
+	// SealKey encrypts the secrets of webhooks, and messages that wait, at rest: 32 bytes in base64. Without it there are neither
+	// webhooks nor mail, nor their operations.
+	SealKey string        `help:"Key that secrets are sealed with: 32 bytes in base64; empty: no webhooks and no mail." env:"TOLLGATE_SEAL_KEY" secret:"true"`
+	Notify  notify.Config `embed:""`
 }
 
 // Validate reports every field that is wrong.
-func (c Config) Validate() error { return c.Service.Validate() }
+func (c Config) Validate() error {
+	errs := []error{c.Service.Validate(), c.Notify.Validate()}
+	if c.SealKey != "" {
+		_, err := seal.New(c.SealKey)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
 
 // Subscription is the service, built.
 type Subscription struct {
@@ -34,11 +47,14 @@ type Subscription struct {
 
 // New opens the database, migrates it and builds the service.
 func New(ctx context.Context, c Config, d service.Deps) (*Subscription, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("subscription: %w", err)
+	}
 	base, err := service.Open(ctx, "subscription", c.Service, d, store.Migrations())
 	if err != nil {
 		return nil, err
 	}
-	s, err := build(base)
+	s, err := build(ctx, c, base)
 	if err != nil {
 		base.DB.Close()
 		return nil, fmt.Errorf("subscription: %w", err)
@@ -46,23 +62,55 @@ func New(ctx context.Context, c Config, d service.Deps) (*Subscription, error) {
 	return s, nil
 }
 
-func build(base *service.Base) (*Subscription, error) {
+func build(ctx context.Context, c Config, base *service.Base) (*Subscription, error) {
 	useCases := app.New(base.Events, base.DB)
-	err := errors.Join(
+	outbox, err := tell(ctx, c, base, useCases)
+	if err != nil {
+		return nil, err
+	}
+	sweeper := app.NewSweeper(useCases, base.Clock, base.Log)
+	err = errors.Join(
 		base.Follow("identity", follow.Identity(useCases)),
 		base.Follow("catalog", follow.Catalog),
-		base.Follow("subscription", follow.Documents),
+		base.Follow("subscription", follow.Own(useCases)),
 	)
 	if err != nil {
 		return nil, err
 	}
 	base.Publish(bus.EntitlementsBucket)
+	base.Add("sweeper", sweeper.Run)
+	base.Check(sweeper.Err)
 	table, err := base.API("Subscription")
 	if err != nil {
 		return nil, err
 	}
 	api.Register(table, useCases)
+	if outbox != nil {
+		base.Add("notify", outbox.Run)
+		api.RegisterNotifications(table, useCases)
+		notify.Register(table, outbox, "Subscription", api.Read, api.Write)
+	}
 	return &Subscription{base: base, api: table}, nil
+}
+
+// tell gives the use cases an outbox to tell others with; nil without a seal key, which is an error once somebody is to be told.
+func tell(ctx context.Context, c Config, base *service.Base, useCases *app.Subscriptions) (*notify.Outbox, error) {
+	if c.SealKey == "" {
+		return nil, useCases.CheckNobodyIsTold(ctx)
+	}
+	sealer, err := seal.New(c.SealKey)
+	if err != nil {
+		return nil, err
+	}
+	if err := notify.Migrate(ctx, base.DB); err != nil {
+		return nil, err
+	}
+	outbox, err := notify.New(notify.Deps{DB: base.DB, Log: base.Log, Seal: sealer, Registry: base.Registry, Clock: base.Clock}, c.Notify)
+	if err != nil {
+		return nil, err
+	}
+	useCases.Tell(sealer, outbox)
+	return outbox, nil
 }
 
 // Ready is closed once the service answers.

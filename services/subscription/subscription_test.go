@@ -1,6 +1,7 @@
 package subscription_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/eventlog"
+	"github.com/tollgate/tollgate/libs/notify"
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/resource"
@@ -39,6 +41,7 @@ type fixture struct {
 	*servicetest.Env
 	service                       *subscription.Subscription
 	config                        service.Config
+	mail                          string // the folder that mail goes to
 	admin                         *servicetest.Client
 	tenant                        string
 	account, application, product string
@@ -48,13 +51,31 @@ type fixture struct {
 
 func start(t *testing.T) *fixture {
 	t.Helper()
+	return startAt(t, nil)
+}
+
+// startAt is start with a clock.
+func startAt(t *testing.T, clock func() time.Time) *fixture {
+	t.Helper()
 	env := servicetest.New(t)
 	f := &fixture{Env: env, config: env.Config("subscription")}
-	var err error
-	f.service, err = subscription.New(t.Context(), subscription.Config{Service: f.config}, env.Deps(nil))
-	require.NoError(t, err)
-	env.Run(f.service)
+	f.service = f.replica(t, clock)
 	return f.of(t, "t1")
+}
+
+// replica runs the service on the fixture's database.
+func (f *fixture) replica(t *testing.T, clock func() time.Time) *subscription.Subscription {
+	t.Helper()
+	if f.mail == "" {
+		f.mail = t.TempDir()
+	}
+	s, err := subscription.New(t.Context(), subscription.Config{
+		Service: f.config, SealKey: base64.StdEncoding.EncodeToString(make([]byte, 32)),
+		Notify: notify.Config{MailURL: "file://" + f.mail, MailFrom: "tollgate@acme.example", WebhookAllowPrivate: true},
+	}, f.Deps(clock))
+	require.NoError(t, err)
+	f.Run(s)
+	return s
 }
 
 // of fills a tenant and returns the fixture as that tenant sees it.
@@ -113,6 +134,14 @@ type row struct {
 	ID, Name, State, Application, Product, Plan string
 	PlanVersion                                 uint32
 	StartedAt, EndedAt                          *time.Time
+	WaitingPosition                             int
+	AcceptedTerms, TermsURL, TermsAcceptedBy    string
+	DecidedBy, Reason                           string
+	Comments                                    []struct{ Author, Comment string }
+	Limits                                      []struct {
+		Rate, Quota uint64
+		Per         string
+	}
 }
 
 // do sends a command that waits for what was emitted.
@@ -483,21 +512,40 @@ func TestTenantsAreIsolated(t *testing.T) {
 	t.Parallel()
 	victim := start(t)
 	s := victim.must(t, "POST", path, `{"name":"globex-weather","application":"globex-app","plan":"pro"}`)
-	before := victim.admin.Must("GET", path, nil, nil).Body
+	victim.admin.Must("PUT", "/subscription/v1/webhooks/hook", `{"url":"https://victim.example/hook","disabled":true}`, nil)
+	victim.admin.Must("PUT", "/subscription/v1/mail-recipients/ops", `{"address":"ops@victim.example","disabled":true}`, nil)
+	before := victim.state()
 	stranger := victim.of(t, "stranger")
 	tried := victim.Attack(victim.service.API(), stranger.Token("stranger", "subscription.read", "subscription.write"),
-		map[string][]string{"subscription": {"globex-weather", s.ID}},
+		map[string][]string{"subscription": {"globex-weather", s.ID}, "webhook": {"hook"}, "recipient": {"ops"}},
 		map[string]any{
 			"RequestSubscription":        fmt.Sprintf(`{"name":"mine","application":%q,"plan":%q}`, victim.application, victim.pro),
+			"SetLimits":                  `{"limits":[{"rate":1,"per":"second"}]}`,
+			"CommentSubscription":        `{"comment":"hello"}`,
+			"PutWebhook":                 `{"url":"https://stranger.example/hook"}`,
+			"PutMailRecipient":           fmt.Sprintf(`{"address":"stranger@example.com","account":%q}`, victim.account),
 			"ChangePlan":                 fmt.Sprintf(`{"plan":%q,"product":%q}`, victim.free, victim.product),
 			"ApplySubscriptionResources": resource.ApplyRequest{Resources: []resource.Resource{resourceOf("globex-weather", victim.application, `{"plan":"pro"}`)}},
 		}, map[string]string{"ListSubscriptions": "?application=" + victim.application},
-		map[string]bool{"ListSubscriptions": true, "ExportSubscriptionResources": true},
-		[]string{s.ID, "globex-weather", victim.application, victim.account, victim.pro})
+		map[string]bool{
+			"ListSubscriptions": true, "ExportSubscriptionResources": true, "ListWebhooks": true, "ListMailRecipients": true,
+			"PutWebhook": true, "GetWebhook": true, "RotateWebhookSecret": true, "DeleteWebhook": true, // the stranger's own, of that name
+			"ListSubscriptionDeliveries": true,
+		},
+		[]string{"victim.example", s.ID, "globex-weather", victim.application, victim.account, victim.pro})
 	require.Greater(t, tried, 15)
-	require.Equal(t, before, victim.admin.Must("GET", path, nil, nil).Body)
+	require.Equal(t, before, victim.state())
 	// Names are each tenant's own.
 	require.Equal(t, 201, stranger.request("globex-weather", "pro").Status)
+}
+
+// state is all that a tenant has, as it is shown.
+func (f *fixture) state() string {
+	all := ""
+	for _, of := range []string{path, "/subscription/v1/webhooks", "/subscription/v1/mail-recipients"} {
+		all += f.admin.Must("GET", of, nil, nil).Body
+	}
+	return all
 }
 
 func TestTheTableFollowsFromTheLog(t *testing.T) {

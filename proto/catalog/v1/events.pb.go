@@ -341,7 +341,9 @@ type APIVersionRegistered struct {
 	Document []byte `protobuf:"bytes,8,opt,name=document,proto3" json:"document,omitempty"`
 	// The document as it was given, compressed likewise, where another was made of it: one of Swagger 2.0, or one with external
 	// references. Empty otherwise.
-	Original      []byte `protobuf:"bytes,9,opt,name=original,proto3" json:"original,omitempty"`
+	Original []byte `protobuf:"bytes,9,opt,name=original,proto3" json:"original,omitempty"`
+	// How the document complies with the tenant's ruleset; not set where there was none, or where checking took too much.
+	Lint          *LintSummary `protobuf:"bytes,10,opt,name=lint,proto3" json:"lint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -439,6 +441,82 @@ func (x *APIVersionRegistered) GetOriginal() []byte {
 	return nil
 }
 
+func (x *APIVersionRegistered) GetLint() *LintSummary {
+	if x != nil {
+		return x.Lint
+	}
+	return nil
+}
+
+// LintSummary counts the results of checking a document against a ruleset.
+type LintSummary struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Errors        uint32                 `protobuf:"varint,1,opt,name=errors,proto3" json:"errors,omitempty"`
+	Warnings      uint32                 `protobuf:"varint,2,opt,name=warnings,proto3" json:"warnings,omitempty"`
+	Infos         uint32                 `protobuf:"varint,3,opt,name=infos,proto3" json:"infos,omitempty"`
+	Hints         uint32                 `protobuf:"varint,4,opt,name=hints,proto3" json:"hints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LintSummary) Reset() {
+	*x = LintSummary{}
+	mi := &file_catalog_v1_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LintSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LintSummary) ProtoMessage() {}
+
+func (x *LintSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_catalog_v1_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LintSummary.ProtoReflect.Descriptor instead.
+func (*LintSummary) Descriptor() ([]byte, []int) {
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LintSummary) GetErrors() uint32 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+func (x *LintSummary) GetWarnings() uint32 {
+	if x != nil {
+		return x.Warnings
+	}
+	return 0
+}
+
+func (x *LintSummary) GetInfos() uint32 {
+	if x != nil {
+		return x.Infos
+	}
+	return 0
+}
+
+func (x *LintSummary) GetHints() uint32 {
+	if x != nil {
+		return x.Hints
+	}
+	return 0
+}
+
 // APIVersionConfigured: route, upstream, authentication, meters or policies were changed. spec.openapi is empty.
 type APIVersionConfigured struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -450,7 +528,7 @@ type APIVersionConfigured struct {
 
 func (x *APIVersionConfigured) Reset() {
 	*x = APIVersionConfigured{}
-	mi := &file_catalog_v1_events_proto_msgTypes[6]
+	mi := &file_catalog_v1_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +540,7 @@ func (x *APIVersionConfigured) String() string {
 func (*APIVersionConfigured) ProtoMessage() {}
 
 func (x *APIVersionConfigured) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[6]
+	mi := &file_catalog_v1_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +553,7 @@ func (x *APIVersionConfigured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APIVersionConfigured.ProtoReflect.Descriptor instead.
 func (*APIVersionConfigured) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{6}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *APIVersionConfigured) GetApiVersion() string {
@@ -504,7 +582,7 @@ type APIVersionStageChanged struct {
 
 func (x *APIVersionStageChanged) Reset() {
 	*x = APIVersionStageChanged{}
-	mi := &file_catalog_v1_events_proto_msgTypes[7]
+	mi := &file_catalog_v1_events_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +594,7 @@ func (x *APIVersionStageChanged) String() string {
 func (*APIVersionStageChanged) ProtoMessage() {}
 
 func (x *APIVersionStageChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[7]
+	mi := &file_catalog_v1_events_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +607,7 @@ func (x *APIVersionStageChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APIVersionStageChanged.ProtoReflect.Descriptor instead.
 func (*APIVersionStageChanged) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{7}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *APIVersionStageChanged) GetApiVersion() string {
@@ -567,7 +645,7 @@ type ProductCreated struct {
 
 func (x *ProductCreated) Reset() {
 	*x = ProductCreated{}
-	mi := &file_catalog_v1_events_proto_msgTypes[8]
+	mi := &file_catalog_v1_events_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -579,7 +657,7 @@ func (x *ProductCreated) String() string {
 func (*ProductCreated) ProtoMessage() {}
 
 func (x *ProductCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[8]
+	mi := &file_catalog_v1_events_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -592,7 +670,7 @@ func (x *ProductCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductCreated.ProtoReflect.Descriptor instead.
 func (*ProductCreated) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{8}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ProductCreated) GetProduct() string {
@@ -635,7 +713,7 @@ type ProductChanged struct {
 
 func (x *ProductChanged) Reset() {
 	*x = ProductChanged{}
-	mi := &file_catalog_v1_events_proto_msgTypes[9]
+	mi := &file_catalog_v1_events_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +725,7 @@ func (x *ProductChanged) String() string {
 func (*ProductChanged) ProtoMessage() {}
 
 func (x *ProductChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[9]
+	mi := &file_catalog_v1_events_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +738,7 @@ func (x *ProductChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductChanged.ProtoReflect.Descriptor instead.
 func (*ProductChanged) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{9}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProductChanged) GetProduct() string {
@@ -699,7 +777,7 @@ type PlanPublished struct {
 
 func (x *PlanPublished) Reset() {
 	*x = PlanPublished{}
-	mi := &file_catalog_v1_events_proto_msgTypes[10]
+	mi := &file_catalog_v1_events_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +789,7 @@ func (x *PlanPublished) String() string {
 func (*PlanPublished) ProtoMessage() {}
 
 func (x *PlanPublished) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[10]
+	mi := &file_catalog_v1_events_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +802,7 @@ func (x *PlanPublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPublished.ProtoReflect.Descriptor instead.
 func (*PlanPublished) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{10}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlanPublished) GetPlan() string {
@@ -772,7 +850,7 @@ type PlanRetired struct {
 
 func (x *PlanRetired) Reset() {
 	*x = PlanRetired{}
-	mi := &file_catalog_v1_events_proto_msgTypes[11]
+	mi := &file_catalog_v1_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +862,7 @@ func (x *PlanRetired) String() string {
 func (*PlanRetired) ProtoMessage() {}
 
 func (x *PlanRetired) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[11]
+	mi := &file_catalog_v1_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,12 +875,118 @@ func (x *PlanRetired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetired.ProtoReflect.Descriptor instead.
 func (*PlanRetired) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{11}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PlanRetired) GetPlan() string {
 	if x != nil {
 		return x.Plan
+	}
+	return ""
+}
+
+// RulesetChanged: the tenant's ruleset came into being or was changed. Streams of type "ruleset".
+type RulesetChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ruleset       string                 `protobuf:"bytes,1,opt,name=ruleset,proto3" json:"ruleset,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Spec          *RulesetSpec           `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RulesetChanged) Reset() {
+	*x = RulesetChanged{}
+	mi := &file_catalog_v1_events_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RulesetChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RulesetChanged) ProtoMessage() {}
+
+func (x *RulesetChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_catalog_v1_events_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RulesetChanged.ProtoReflect.Descriptor instead.
+func (*RulesetChanged) Descriptor() ([]byte, []int) {
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RulesetChanged) GetRuleset() string {
+	if x != nil {
+		return x.Ruleset
+	}
+	return ""
+}
+
+func (x *RulesetChanged) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RulesetChanged) GetSpec() *RulesetSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+// RulesetDeleted: documents are not checked against the ruleset any more.
+type RulesetDeleted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ruleset       string                 `protobuf:"bytes,1,opt,name=ruleset,proto3" json:"ruleset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RulesetDeleted) Reset() {
+	*x = RulesetDeleted{}
+	mi := &file_catalog_v1_events_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RulesetDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RulesetDeleted) ProtoMessage() {}
+
+func (x *RulesetDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_catalog_v1_events_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RulesetDeleted.ProtoReflect.Descriptor instead.
+func (*RulesetDeleted) Descriptor() ([]byte, []int) {
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RulesetDeleted) GetRuleset() string {
+	if x != nil {
+		return x.Ruleset
 	}
 	return ""
 }
@@ -836,7 +1020,7 @@ const file_catalog_v1_events_proto_rawDesc = "" +
 	"\bsecurity\x18\x06 \x03(\v2\x14.catalog.v1.SecurityR\bsecurity\"8\n" +
 	"\bSecurity\x12\x14\n" +
 	"\x05types\x18\x01 \x03(\tR\x05types\x12\x16\n" +
-	"\x06scopes\x18\x02 \x03(\tR\x06scopes\"\xd0\x02\n" +
+	"\x06scopes\x18\x02 \x03(\tR\x06scopes\"\xfd\x02\n" +
 	"\x14APIVersionRegistered\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
 	"apiVersion\x12\x10\n" +
@@ -849,7 +1033,14 @@ const file_catalog_v1_events_proto_rawDesc = "" +
 	"\x0fdocument_sha256\x18\x06 \x01(\tR\x0edocumentSha256\x12)\n" +
 	"\x10document_version\x18\a \x01(\tR\x0fdocumentVersion\x12\x1a\n" +
 	"\bdocument\x18\b \x01(\fR\bdocument\x12\x1a\n" +
-	"\boriginal\x18\t \x01(\fR\boriginal\"g\n" +
+	"\boriginal\x18\t \x01(\fR\boriginal\x12+\n" +
+	"\x04lint\x18\n" +
+	" \x01(\v2\x17.catalog.v1.LintSummaryR\x04lint\"m\n" +
+	"\vLintSummary\x12\x16\n" +
+	"\x06errors\x18\x01 \x01(\rR\x06errors\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x01(\rR\bwarnings\x12\x14\n" +
+	"\x05infos\x18\x03 \x01(\rR\x05infos\x12\x14\n" +
+	"\x05hints\x18\x04 \x01(\rR\x05hints\"g\n" +
 	"\x14APIVersionConfigured\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
 	"apiVersion\x12.\n" +
@@ -875,7 +1066,13 @@ const file_catalog_v1_events_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\rR\aversion\x12(\n" +
 	"\x04spec\x18\x05 \x01(\v2\x14.catalog.v1.PlanSpecR\x04spec\"!\n" +
 	"\vPlanRetired\x12\x12\n" +
-	"\x04plan\x18\x01 \x01(\tR\x04planB9Z7github.com/tollgate/tollgate/proto/catalog/v1;catalogv1b\x06proto3"
+	"\x04plan\x18\x01 \x01(\tR\x04plan\"k\n" +
+	"\x0eRulesetChanged\x12\x18\n" +
+	"\aruleset\x18\x01 \x01(\tR\aruleset\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12+\n" +
+	"\x04spec\x18\x03 \x01(\v2\x17.catalog.v1.RulesetSpecR\x04spec\"*\n" +
+	"\x0eRulesetDeleted\x12\x18\n" +
+	"\aruleset\x18\x01 \x01(\tR\arulesetB9Z7github.com/tollgate/tollgate/proto/catalog/v1;catalogv1b\x06proto3"
 
 var (
 	file_catalog_v1_events_proto_rawDescOnce sync.Once
@@ -889,7 +1086,7 @@ func file_catalog_v1_events_proto_rawDescGZIP() []byte {
 	return file_catalog_v1_events_proto_rawDescData
 }
 
-var file_catalog_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_catalog_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_catalog_v1_events_proto_goTypes = []any{
 	(*APICreated)(nil),             // 0: catalog.v1.APICreated
 	(*APIChanged)(nil),             // 1: catalog.v1.APIChanged
@@ -897,32 +1094,38 @@ var file_catalog_v1_events_proto_goTypes = []any{
 	(*Operation)(nil),              // 3: catalog.v1.Operation
 	(*Security)(nil),               // 4: catalog.v1.Security
 	(*APIVersionRegistered)(nil),   // 5: catalog.v1.APIVersionRegistered
-	(*APIVersionConfigured)(nil),   // 6: catalog.v1.APIVersionConfigured
-	(*APIVersionStageChanged)(nil), // 7: catalog.v1.APIVersionStageChanged
-	(*ProductCreated)(nil),         // 8: catalog.v1.ProductCreated
-	(*ProductChanged)(nil),         // 9: catalog.v1.ProductChanged
-	(*PlanPublished)(nil),          // 10: catalog.v1.PlanPublished
-	(*PlanRetired)(nil),            // 11: catalog.v1.PlanRetired
-	(*APISpec)(nil),                // 12: catalog.v1.APISpec
-	(*APIVersionSpec)(nil),         // 13: catalog.v1.APIVersionSpec
-	(*ProductSpec)(nil),            // 14: catalog.v1.ProductSpec
-	(*PlanSpec)(nil),               // 15: catalog.v1.PlanSpec
+	(*LintSummary)(nil),            // 6: catalog.v1.LintSummary
+	(*APIVersionConfigured)(nil),   // 7: catalog.v1.APIVersionConfigured
+	(*APIVersionStageChanged)(nil), // 8: catalog.v1.APIVersionStageChanged
+	(*ProductCreated)(nil),         // 9: catalog.v1.ProductCreated
+	(*ProductChanged)(nil),         // 10: catalog.v1.ProductChanged
+	(*PlanPublished)(nil),          // 11: catalog.v1.PlanPublished
+	(*PlanRetired)(nil),            // 12: catalog.v1.PlanRetired
+	(*RulesetChanged)(nil),         // 13: catalog.v1.RulesetChanged
+	(*RulesetDeleted)(nil),         // 14: catalog.v1.RulesetDeleted
+	(*APISpec)(nil),                // 15: catalog.v1.APISpec
+	(*APIVersionSpec)(nil),         // 16: catalog.v1.APIVersionSpec
+	(*ProductSpec)(nil),            // 17: catalog.v1.ProductSpec
+	(*PlanSpec)(nil),               // 18: catalog.v1.PlanSpec
+	(*RulesetSpec)(nil),            // 19: catalog.v1.RulesetSpec
 }
 var file_catalog_v1_events_proto_depIdxs = []int32{
-	12, // 0: catalog.v1.APICreated.spec:type_name -> catalog.v1.APISpec
-	12, // 1: catalog.v1.APIChanged.spec:type_name -> catalog.v1.APISpec
+	15, // 0: catalog.v1.APICreated.spec:type_name -> catalog.v1.APISpec
+	15, // 1: catalog.v1.APIChanged.spec:type_name -> catalog.v1.APISpec
 	4,  // 2: catalog.v1.Operation.security:type_name -> catalog.v1.Security
-	13, // 3: catalog.v1.APIVersionRegistered.spec:type_name -> catalog.v1.APIVersionSpec
+	16, // 3: catalog.v1.APIVersionRegistered.spec:type_name -> catalog.v1.APIVersionSpec
 	3,  // 4: catalog.v1.APIVersionRegistered.operations:type_name -> catalog.v1.Operation
-	13, // 5: catalog.v1.APIVersionConfigured.spec:type_name -> catalog.v1.APIVersionSpec
-	14, // 6: catalog.v1.ProductCreated.spec:type_name -> catalog.v1.ProductSpec
-	14, // 7: catalog.v1.ProductChanged.spec:type_name -> catalog.v1.ProductSpec
-	15, // 8: catalog.v1.PlanPublished.spec:type_name -> catalog.v1.PlanSpec
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	6,  // 5: catalog.v1.APIVersionRegistered.lint:type_name -> catalog.v1.LintSummary
+	16, // 6: catalog.v1.APIVersionConfigured.spec:type_name -> catalog.v1.APIVersionSpec
+	17, // 7: catalog.v1.ProductCreated.spec:type_name -> catalog.v1.ProductSpec
+	17, // 8: catalog.v1.ProductChanged.spec:type_name -> catalog.v1.ProductSpec
+	18, // 9: catalog.v1.PlanPublished.spec:type_name -> catalog.v1.PlanSpec
+	19, // 10: catalog.v1.RulesetChanged.spec:type_name -> catalog.v1.RulesetSpec
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_catalog_v1_events_proto_init() }
@@ -937,7 +1140,7 @@ func file_catalog_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_catalog_v1_events_proto_rawDesc), len(file_catalog_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

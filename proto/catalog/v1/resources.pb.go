@@ -789,6 +789,71 @@ func (x *Policy) GetMaxBody() uint64 {
 	return 0
 }
 
+// RulesetSpec is the specification of the resource kind Ruleset: what a tenant asks of OpenAPI documents. A tenant has at
+// most one, of the name "default".
+type RulesetSpec struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Title string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
+	// The rules in Spectral's format, YAML or JSON. In files: a path relative to the file.
+	Rules string `protobuf:"bytes,2,opt,name=rules,proto3" json:"rules,omitempty"`
+	// report (the default): what a document does not comply with is told when it is registered. enforce: a document with a result
+	// of severity error is refused.
+	Mode          string `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RulesetSpec) Reset() {
+	*x = RulesetSpec{}
+	mi := &file_catalog_v1_resources_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RulesetSpec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RulesetSpec) ProtoMessage() {}
+
+func (x *RulesetSpec) ProtoReflect() protoreflect.Message {
+	mi := &file_catalog_v1_resources_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RulesetSpec.ProtoReflect.Descriptor instead.
+func (*RulesetSpec) Descriptor() ([]byte, []int) {
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RulesetSpec) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *RulesetSpec) GetRules() string {
+	if x != nil {
+		return x.Rules
+	}
+	return ""
+}
+
+func (x *RulesetSpec) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
 // ProductSpec is the specification of the resource kind Product.
 type ProductSpec struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -805,7 +870,7 @@ type ProductSpec struct {
 
 func (x *ProductSpec) Reset() {
 	*x = ProductSpec{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[10]
+	mi := &file_catalog_v1_resources_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +882,7 @@ func (x *ProductSpec) String() string {
 func (*ProductSpec) ProtoMessage() {}
 
 func (x *ProductSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[10]
+	mi := &file_catalog_v1_resources_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +895,7 @@ func (x *ProductSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductSpec.ProtoReflect.Descriptor instead.
 func (*ProductSpec) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{10}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProductSpec) GetTitle() string {
@@ -879,7 +944,7 @@ type ProductItem struct {
 
 func (x *ProductItem) Reset() {
 	*x = ProductItem{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[11]
+	mi := &file_catalog_v1_resources_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +956,7 @@ func (x *ProductItem) String() string {
 func (*ProductItem) ProtoMessage() {}
 
 func (x *ProductItem) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[11]
+	mi := &file_catalog_v1_resources_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +969,7 @@ func (x *ProductItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductItem.ProtoReflect.Descriptor instead.
 func (*ProductItem) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{11}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProductItem) GetApiVersion() string {
@@ -945,7 +1010,7 @@ type PlanSpec struct {
 
 func (x *PlanSpec) Reset() {
 	*x = PlanSpec{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[12]
+	mi := &file_catalog_v1_resources_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1022,7 @@ func (x *PlanSpec) String() string {
 func (*PlanSpec) ProtoMessage() {}
 
 func (x *PlanSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[12]
+	mi := &file_catalog_v1_resources_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1035,7 @@ func (x *PlanSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanSpec.ProtoReflect.Descriptor instead.
 func (*PlanSpec) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{12}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanSpec) GetTitle() string {
@@ -1084,7 +1149,7 @@ type Terms struct {
 
 func (x *Terms) Reset() {
 	*x = Terms{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[13]
+	mi := &file_catalog_v1_resources_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1161,7 @@ func (x *Terms) String() string {
 func (*Terms) ProtoMessage() {}
 
 func (x *Terms) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[13]
+	mi := &file_catalog_v1_resources_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1174,7 @@ func (x *Terms) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Terms.ProtoReflect.Descriptor instead.
 func (*Terms) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{13}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Terms) GetVersion() string {
@@ -1143,7 +1208,7 @@ type Period struct {
 
 func (x *Period) Reset() {
 	*x = Period{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[14]
+	mi := &file_catalog_v1_resources_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1220,7 @@ func (x *Period) String() string {
 func (*Period) ProtoMessage() {}
 
 func (x *Period) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[14]
+	mi := &file_catalog_v1_resources_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1233,7 @@ func (x *Period) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Period.ProtoReflect.Descriptor instead.
 func (*Period) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{14}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Period) GetEvery() string {
@@ -1220,7 +1285,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[15]
+	mi := &file_catalog_v1_resources_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1297,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[15]
+	mi := &file_catalog_v1_resources_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1310,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{15}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Limit) GetRate() uint64 {
@@ -1310,7 +1375,7 @@ type Charging struct {
 
 func (x *Charging) Reset() {
 	*x = Charging{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[16]
+	mi := &file_catalog_v1_resources_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1387,7 @@ func (x *Charging) String() string {
 func (*Charging) ProtoMessage() {}
 
 func (x *Charging) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[16]
+	mi := &file_catalog_v1_resources_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1400,7 @@ func (x *Charging) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Charging.ProtoReflect.Descriptor instead.
 func (*Charging) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{16}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Charging) GetBillable() []string {
@@ -1392,7 +1457,7 @@ type Price struct {
 
 func (x *Price) Reset() {
 	*x = Price{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[17]
+	mi := &file_catalog_v1_resources_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1469,7 @@ func (x *Price) String() string {
 func (*Price) ProtoMessage() {}
 
 func (x *Price) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[17]
+	mi := &file_catalog_v1_resources_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1482,7 @@ func (x *Price) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Price.ProtoReflect.Descriptor instead.
 func (*Price) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{17}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Price) GetName() string {
@@ -1568,7 +1633,7 @@ type Tier struct {
 
 func (x *Tier) Reset() {
 	*x = Tier{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[18]
+	mi := &file_catalog_v1_resources_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1645,7 @@ func (x *Tier) String() string {
 func (*Tier) ProtoMessage() {}
 
 func (x *Tier) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[18]
+	mi := &file_catalog_v1_resources_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1658,7 @@ func (x *Tier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tier.ProtoReflect.Descriptor instead.
 func (*Tier) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{18}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Tier) GetUpTo() string {
@@ -1635,7 +1700,7 @@ type FreeAllowance struct {
 
 func (x *FreeAllowance) Reset() {
 	*x = FreeAllowance{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[19]
+	mi := &file_catalog_v1_resources_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1712,7 @@ func (x *FreeAllowance) String() string {
 func (*FreeAllowance) ProtoMessage() {}
 
 func (x *FreeAllowance) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[19]
+	mi := &file_catalog_v1_resources_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1725,7 @@ func (x *FreeAllowance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreeAllowance.ProtoReflect.Descriptor instead.
 func (*FreeAllowance) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{19}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FreeAllowance) GetEvents() string {
@@ -1688,7 +1753,7 @@ type Bounds struct {
 
 func (x *Bounds) Reset() {
 	*x = Bounds{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[20]
+	mi := &file_catalog_v1_resources_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1765,7 @@ func (x *Bounds) String() string {
 func (*Bounds) ProtoMessage() {}
 
 func (x *Bounds) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[20]
+	mi := &file_catalog_v1_resources_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1778,7 @@ func (x *Bounds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bounds.ProtoReflect.Descriptor instead.
 func (*Bounds) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{20}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Bounds) GetMin() string {
@@ -1741,7 +1806,7 @@ type Discount struct {
 
 func (x *Discount) Reset() {
 	*x = Discount{}
-	mi := &file_catalog_v1_resources_proto_msgTypes[21]
+	mi := &file_catalog_v1_resources_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1818,7 @@ func (x *Discount) String() string {
 func (*Discount) ProtoMessage() {}
 
 func (x *Discount) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_resources_proto_msgTypes[21]
+	mi := &file_catalog_v1_resources_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1831,7 @@ func (x *Discount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discount.ProtoReflect.Descriptor instead.
 func (*Discount) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{21}
+	return file_catalog_v1_resources_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Discount) GetUnits() string {
@@ -1850,7 +1915,11 @@ const file_catalog_v1_resources_proto_rawDesc = "" +
 	"\x06expose\x18\x06 \x03(\tR\x06expose\x12 \n" +
 	"\vcredentials\x18\a \x01(\bR\vcredentials\x12\x17\n" +
 	"\amax_age\x18\b \x01(\tR\x06maxAge\x12\x19\n" +
-	"\bmax_body\x18\t \x01(\x04R\amaxBody\"\xb6\x01\n" +
+	"\bmax_body\x18\t \x01(\x04R\amaxBody\"M\n" +
+	"\vRulesetSpec\x12\x14\n" +
+	"\x05title\x18\x01 \x01(\tR\x05title\x12\x14\n" +
+	"\x05rules\x18\x02 \x01(\tR\x05rules\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\tR\x04mode\"\xb6\x01\n" +
 	"\vProductSpec\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x123\n" +
@@ -1948,7 +2017,7 @@ func file_catalog_v1_resources_proto_rawDescGZIP() []byte {
 	return file_catalog_v1_resources_proto_rawDescData
 }
 
-var file_catalog_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_catalog_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_catalog_v1_resources_proto_goTypes = []any{
 	(*APISpec)(nil),        // 0: catalog.v1.APISpec
 	(*APIVersionSpec)(nil), // 1: catalog.v1.APIVersionSpec
@@ -1960,39 +2029,40 @@ var file_catalog_v1_resources_proto_goTypes = []any{
 	(*Retries)(nil),        // 7: catalog.v1.Retries
 	(*Meter)(nil),          // 8: catalog.v1.Meter
 	(*Policy)(nil),         // 9: catalog.v1.Policy
-	(*ProductSpec)(nil),    // 10: catalog.v1.ProductSpec
-	(*ProductItem)(nil),    // 11: catalog.v1.ProductItem
-	(*PlanSpec)(nil),       // 12: catalog.v1.PlanSpec
-	(*Terms)(nil),          // 13: catalog.v1.Terms
-	(*Period)(nil),         // 14: catalog.v1.Period
-	(*Limit)(nil),          // 15: catalog.v1.Limit
-	(*Charging)(nil),       // 16: catalog.v1.Charging
-	(*Price)(nil),          // 17: catalog.v1.Price
-	(*Tier)(nil),           // 18: catalog.v1.Tier
-	(*FreeAllowance)(nil),  // 19: catalog.v1.FreeAllowance
-	(*Bounds)(nil),         // 20: catalog.v1.Bounds
-	(*Discount)(nil),       // 21: catalog.v1.Discount
-	nil,                    // 22: catalog.v1.APIVersionSpec.MetersEntry
+	(*RulesetSpec)(nil),    // 10: catalog.v1.RulesetSpec
+	(*ProductSpec)(nil),    // 11: catalog.v1.ProductSpec
+	(*ProductItem)(nil),    // 12: catalog.v1.ProductItem
+	(*PlanSpec)(nil),       // 13: catalog.v1.PlanSpec
+	(*Terms)(nil),          // 14: catalog.v1.Terms
+	(*Period)(nil),         // 15: catalog.v1.Period
+	(*Limit)(nil),          // 16: catalog.v1.Limit
+	(*Charging)(nil),       // 17: catalog.v1.Charging
+	(*Price)(nil),          // 18: catalog.v1.Price
+	(*Tier)(nil),           // 19: catalog.v1.Tier
+	(*FreeAllowance)(nil),  // 20: catalog.v1.FreeAllowance
+	(*Bounds)(nil),         // 21: catalog.v1.Bounds
+	(*Discount)(nil),       // 22: catalog.v1.Discount
+	nil,                    // 23: catalog.v1.APIVersionSpec.MetersEntry
 }
 var file_catalog_v1_resources_proto_depIdxs = []int32{
 	4,  // 0: catalog.v1.APIVersionSpec.route:type_name -> catalog.v1.Route
 	5,  // 1: catalog.v1.APIVersionSpec.upstream:type_name -> catalog.v1.Upstream
-	22, // 2: catalog.v1.APIVersionSpec.meters:type_name -> catalog.v1.APIVersionSpec.MetersEntry
+	23, // 2: catalog.v1.APIVersionSpec.meters:type_name -> catalog.v1.APIVersionSpec.MetersEntry
 	9,  // 3: catalog.v1.APIVersionSpec.policies:type_name -> catalog.v1.Policy
 	2,  // 4: catalog.v1.APIVersionSpec.access:type_name -> catalog.v1.Access
 	3,  // 5: catalog.v1.APIVersionSpec.issuers:type_name -> catalog.v1.Issuer
 	6,  // 6: catalog.v1.Upstream.targets:type_name -> catalog.v1.Target
 	7,  // 7: catalog.v1.Upstream.retries:type_name -> catalog.v1.Retries
-	11, // 8: catalog.v1.ProductSpec.includes:type_name -> catalog.v1.ProductItem
-	14, // 9: catalog.v1.PlanSpec.period:type_name -> catalog.v1.Period
-	15, // 10: catalog.v1.PlanSpec.limits:type_name -> catalog.v1.Limit
-	16, // 11: catalog.v1.PlanSpec.charging:type_name -> catalog.v1.Charging
-	17, // 12: catalog.v1.PlanSpec.prices:type_name -> catalog.v1.Price
-	13, // 13: catalog.v1.PlanSpec.terms:type_name -> catalog.v1.Terms
-	18, // 14: catalog.v1.Price.tiers:type_name -> catalog.v1.Tier
-	19, // 15: catalog.v1.Price.free:type_name -> catalog.v1.FreeAllowance
-	20, // 16: catalog.v1.Price.per_event:type_name -> catalog.v1.Bounds
-	21, // 17: catalog.v1.Price.discount:type_name -> catalog.v1.Discount
+	12, // 8: catalog.v1.ProductSpec.includes:type_name -> catalog.v1.ProductItem
+	15, // 9: catalog.v1.PlanSpec.period:type_name -> catalog.v1.Period
+	16, // 10: catalog.v1.PlanSpec.limits:type_name -> catalog.v1.Limit
+	17, // 11: catalog.v1.PlanSpec.charging:type_name -> catalog.v1.Charging
+	18, // 12: catalog.v1.PlanSpec.prices:type_name -> catalog.v1.Price
+	14, // 13: catalog.v1.PlanSpec.terms:type_name -> catalog.v1.Terms
+	19, // 14: catalog.v1.Price.tiers:type_name -> catalog.v1.Tier
+	20, // 15: catalog.v1.Price.free:type_name -> catalog.v1.FreeAllowance
+	21, // 16: catalog.v1.Price.per_event:type_name -> catalog.v1.Bounds
+	22, // 17: catalog.v1.Price.discount:type_name -> catalog.v1.Discount
 	8,  // 18: catalog.v1.APIVersionSpec.MetersEntry.value:type_name -> catalog.v1.Meter
 	19, // [19:19] is the sub-list for method output_type
 	19, // [19:19] is the sub-list for method input_type
@@ -2012,7 +2082,7 @@ func file_catalog_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_catalog_v1_resources_proto_rawDesc), len(file_catalog_v1_resources_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

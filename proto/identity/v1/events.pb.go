@@ -1558,6 +1558,51 @@ func (x *AccountClosed) GetAccount() string {
 	return ""
 }
 
+// AccountContactErased: the personal data of an account's contact is gone everywhere in identity.
+type AccountContactErased struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountContactErased) Reset() {
+	*x = AccountContactErased{}
+	mi := &file_identity_v1_events_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountContactErased) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountContactErased) ProtoMessage() {}
+
+func (x *AccountContactErased) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_v1_events_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountContactErased.ProtoReflect.Descriptor instead.
+func (*AccountContactErased) Descriptor() ([]byte, []int) {
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *AccountContactErased) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
 // ApplicationCreated: an account got an application. Streams of type "application".
 type ApplicationCreated struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1573,7 +1618,7 @@ type ApplicationCreated struct {
 
 func (x *ApplicationCreated) Reset() {
 	*x = ApplicationCreated{}
-	mi := &file_identity_v1_events_proto_msgTypes[27]
+	mi := &file_identity_v1_events_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1630,7 @@ func (x *ApplicationCreated) String() string {
 func (*ApplicationCreated) ProtoMessage() {}
 
 func (x *ApplicationCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[27]
+	mi := &file_identity_v1_events_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1643,7 @@ func (x *ApplicationCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationCreated.ProtoReflect.Descriptor instead.
 func (*ApplicationCreated) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{27}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ApplicationCreated) GetApplication() string {
@@ -1656,7 +1701,7 @@ type ApplicationChanged struct {
 
 func (x *ApplicationChanged) Reset() {
 	*x = ApplicationChanged{}
-	mi := &file_identity_v1_events_proto_msgTypes[28]
+	mi := &file_identity_v1_events_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1713,7 @@ func (x *ApplicationChanged) String() string {
 func (*ApplicationChanged) ProtoMessage() {}
 
 func (x *ApplicationChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[28]
+	mi := &file_identity_v1_events_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1726,7 @@ func (x *ApplicationChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationChanged.ProtoReflect.Descriptor instead.
 func (*ApplicationChanged) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{28}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ApplicationChanged) GetApplication() string {
@@ -1722,7 +1767,7 @@ type ApplicationDeleted struct {
 
 func (x *ApplicationDeleted) Reset() {
 	*x = ApplicationDeleted{}
-	mi := &file_identity_v1_events_proto_msgTypes[29]
+	mi := &file_identity_v1_events_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1779,7 @@ func (x *ApplicationDeleted) String() string {
 func (*ApplicationDeleted) ProtoMessage() {}
 
 func (x *ApplicationDeleted) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[29]
+	mi := &file_identity_v1_events_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1792,7 @@ func (x *ApplicationDeleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationDeleted.ProtoReflect.Descriptor instead.
 func (*ApplicationDeleted) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{29}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ApplicationDeleted) GetApplication() string {
@@ -1786,7 +1831,7 @@ type CredentialIssued struct {
 
 func (x *CredentialIssued) Reset() {
 	*x = CredentialIssued{}
-	mi := &file_identity_v1_events_proto_msgTypes[30]
+	mi := &file_identity_v1_events_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1843,7 @@ func (x *CredentialIssued) String() string {
 func (*CredentialIssued) ProtoMessage() {}
 
 func (x *CredentialIssued) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[30]
+	mi := &file_identity_v1_events_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1856,7 @@ func (x *CredentialIssued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialIssued.ProtoReflect.Descriptor instead.
 func (*CredentialIssued) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{30}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CredentialIssued) GetCredential() string {
@@ -1909,7 +1954,7 @@ type CredentialExpirySet struct {
 
 func (x *CredentialExpirySet) Reset() {
 	*x = CredentialExpirySet{}
-	mi := &file_identity_v1_events_proto_msgTypes[31]
+	mi := &file_identity_v1_events_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +1966,7 @@ func (x *CredentialExpirySet) String() string {
 func (*CredentialExpirySet) ProtoMessage() {}
 
 func (x *CredentialExpirySet) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[31]
+	mi := &file_identity_v1_events_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +1979,7 @@ func (x *CredentialExpirySet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialExpirySet.ProtoReflect.Descriptor instead.
 func (*CredentialExpirySet) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{31}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CredentialExpirySet) GetCredential() string {
@@ -1961,7 +2006,7 @@ type CredentialRevoked struct {
 
 func (x *CredentialRevoked) Reset() {
 	*x = CredentialRevoked{}
-	mi := &file_identity_v1_events_proto_msgTypes[32]
+	mi := &file_identity_v1_events_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2018,7 @@ func (x *CredentialRevoked) String() string {
 func (*CredentialRevoked) ProtoMessage() {}
 
 func (x *CredentialRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[32]
+	mi := &file_identity_v1_events_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2031,7 @@ func (x *CredentialRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialRevoked.ProtoReflect.Descriptor instead.
 func (*CredentialRevoked) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{32}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CredentialRevoked) GetCredential() string {
@@ -2011,7 +2056,7 @@ type AccessTokenRevoked struct {
 
 func (x *AccessTokenRevoked) Reset() {
 	*x = AccessTokenRevoked{}
-	mi := &file_identity_v1_events_proto_msgTypes[33]
+	mi := &file_identity_v1_events_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2068,7 @@ func (x *AccessTokenRevoked) String() string {
 func (*AccessTokenRevoked) ProtoMessage() {}
 
 func (x *AccessTokenRevoked) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_v1_events_proto_msgTypes[33]
+	mi := &file_identity_v1_events_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2081,7 @@ func (x *AccessTokenRevoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessTokenRevoked.ProtoReflect.Descriptor instead.
 func (*AccessTokenRevoked) Descriptor() ([]byte, []int) {
-	return file_identity_v1_events_proto_rawDescGZIP(), []int{33}
+	return file_identity_v1_events_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AccessTokenRevoked) GetToken() string {
@@ -2170,6 +2215,8 @@ const file_identity_v1_events_proto_rawDesc = "" +
 	"\acountry\x18\x03 \x01(\tR\acountry\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\")\n" +
 	"\rAccountClosed\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\"0\n" +
+	"\x14AccountContactErased\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\"\xb2\x01\n" +
 	"\x12ApplicationCreated\x12 \n" +
 	"\vapplication\x18\x01 \x01(\tR\vapplication\x12\x18\n" +
@@ -2231,7 +2278,7 @@ func file_identity_v1_events_proto_rawDescGZIP() []byte {
 	return file_identity_v1_events_proto_rawDescData
 }
 
-var file_identity_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_identity_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_identity_v1_events_proto_goTypes = []any{
 	(*TenantCreated)(nil),          // 0: identity.v1.TenantCreated
 	(*TenantChanged)(nil),          // 1: identity.v1.TenantChanged
@@ -2260,13 +2307,14 @@ var file_identity_v1_events_proto_goTypes = []any{
 	(*AccountCreated)(nil),         // 24: identity.v1.AccountCreated
 	(*AccountChanged)(nil),         // 25: identity.v1.AccountChanged
 	(*AccountClosed)(nil),          // 26: identity.v1.AccountClosed
-	(*ApplicationCreated)(nil),     // 27: identity.v1.ApplicationCreated
-	(*ApplicationChanged)(nil),     // 28: identity.v1.ApplicationChanged
-	(*ApplicationDeleted)(nil),     // 29: identity.v1.ApplicationDeleted
-	(*CredentialIssued)(nil),       // 30: identity.v1.CredentialIssued
-	(*CredentialExpirySet)(nil),    // 31: identity.v1.CredentialExpirySet
-	(*CredentialRevoked)(nil),      // 32: identity.v1.CredentialRevoked
-	(*AccessTokenRevoked)(nil),     // 33: identity.v1.AccessTokenRevoked
+	(*AccountContactErased)(nil),   // 27: identity.v1.AccountContactErased
+	(*ApplicationCreated)(nil),     // 28: identity.v1.ApplicationCreated
+	(*ApplicationChanged)(nil),     // 29: identity.v1.ApplicationChanged
+	(*ApplicationDeleted)(nil),     // 30: identity.v1.ApplicationDeleted
+	(*CredentialIssued)(nil),       // 31: identity.v1.CredentialIssued
+	(*CredentialExpirySet)(nil),    // 32: identity.v1.CredentialExpirySet
+	(*CredentialRevoked)(nil),      // 33: identity.v1.CredentialRevoked
+	(*AccessTokenRevoked)(nil),     // 34: identity.v1.AccessTokenRevoked
 }
 var file_identity_v1_events_proto_depIdxs = []int32{
 	19, // 0: identity.v1.SingleSignOnSet.mappings:type_name -> identity.v1.RoleMapping
@@ -2288,7 +2336,7 @@ func file_identity_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_identity_v1_events_proto_rawDesc), len(file_identity_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

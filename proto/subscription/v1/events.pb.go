@@ -7,6 +7,7 @@
 package subscriptionv1
 
 import (
+	v1 "github.com/tollgate/tollgate/proto/catalog/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -21,23 +22,81 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// AcceptedTerms are the plan's terms that were accepted, by the actor of the event and when it was recorded.
+type AcceptedTerms struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in the plan's specification.
+	Version       string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	Url           string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptedTerms) Reset() {
+	*x = AcceptedTerms{}
+	mi := &file_subscription_v1_events_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptedTerms) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptedTerms) ProtoMessage() {}
+
+func (x *AcceptedTerms) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptedTerms.ProtoReflect.Descriptor instead.
+func (*AcceptedTerms) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *AcceptedTerms) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *AcceptedTerms) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
 // SubscriptionRequested: an application asked for a plan. Streams of type "subscription".
 type SubscriptionRequested struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Subscription  string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Account       string                 `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
-	Application   string                 `protobuf:"bytes,4,opt,name=application,proto3" json:"application,omitempty"`
-	Product       string                 `protobuf:"bytes,5,opt,name=product,proto3" json:"product,omitempty"`
-	Plan          string                 `protobuf:"bytes,6,opt,name=plan,proto3" json:"plan,omitempty"`
-	PlanVersion   uint32                 `protobuf:"varint,7,opt,name=plan_version,json=planVersion,proto3" json:"plan_version,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Subscription string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	Name         string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Account      string                 `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	Application  string                 `protobuf:"bytes,4,opt,name=application,proto3" json:"application,omitempty"`
+	Product      string                 `protobuf:"bytes,5,opt,name=product,proto3" json:"product,omitempty"`
+	Plan         string                 `protobuf:"bytes,6,opt,name=plan,proto3" json:"plan,omitempty"`
+	PlanVersion  uint32                 `protobuf:"varint,7,opt,name=plan_version,json=planVersion,proto3" json:"plan_version,omitempty"`
+	// Absent where the plan has no terms.
+	Terms *AcceptedTerms `protobuf:"bytes,8,opt,name=terms,proto3" json:"terms,omitempty"`
+	// When the request expires if nobody decides on it, in nanoseconds since the Unix epoch; 0 for never.
+	ExpiresAt     int64 `protobuf:"varint,9,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubscriptionRequested) Reset() {
 	*x = SubscriptionRequested{}
-	mi := &file_subscription_v1_events_proto_msgTypes[0]
+	mi := &file_subscription_v1_events_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -49,7 +108,7 @@ func (x *SubscriptionRequested) String() string {
 func (*SubscriptionRequested) ProtoMessage() {}
 
 func (x *SubscriptionRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_subscription_v1_events_proto_msgTypes[0]
+	mi := &file_subscription_v1_events_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -62,7 +121,7 @@ func (x *SubscriptionRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionRequested.ProtoReflect.Descriptor instead.
 func (*SubscriptionRequested) Descriptor() ([]byte, []int) {
-	return file_subscription_v1_events_proto_rawDescGZIP(), []int{0}
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *SubscriptionRequested) GetSubscription() string {
@@ -114,6 +173,136 @@ func (x *SubscriptionRequested) GetPlanVersion() uint32 {
 	return 0
 }
 
+func (x *SubscriptionRequested) GetTerms() *AcceptedTerms {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+func (x *SubscriptionRequested) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+// SubscriptionWaitlisted: every place of the plan is taken; the request waits in line. It does not expire there.
+type SubscriptionWaitlisted struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Subscription string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	Plan         string                 `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Requests of a plan get their places in the order of their numbers.
+	Number        uint64 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionWaitlisted) Reset() {
+	*x = SubscriptionWaitlisted{}
+	mi := &file_subscription_v1_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionWaitlisted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionWaitlisted) ProtoMessage() {}
+
+func (x *SubscriptionWaitlisted) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionWaitlisted.ProtoReflect.Descriptor instead.
+func (*SubscriptionWaitlisted) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SubscriptionWaitlisted) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *SubscriptionWaitlisted) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *SubscriptionWaitlisted) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// SubscriptionAdmitted: the request has left the waiting list and has a place: it may be approved, or begins at once.
+type SubscriptionAdmitted struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Subscription string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// As in SubscriptionRequested, from now.
+	ExpiresAt     int64 `protobuf:"varint,2,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionAdmitted) Reset() {
+	*x = SubscriptionAdmitted{}
+	mi := &file_subscription_v1_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionAdmitted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionAdmitted) ProtoMessage() {}
+
+func (x *SubscriptionAdmitted) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionAdmitted.ProtoReflect.Descriptor instead.
+func (*SubscriptionAdmitted) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SubscriptionAdmitted) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *SubscriptionAdmitted) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
 // SubscriptionActivated: the request was approved, or needed no approval. From here on calls are let through and
 // billed; the billing period is counted from started_at.
 type SubscriptionActivated struct {
@@ -124,14 +313,16 @@ type SubscriptionActivated struct {
 	// Nanoseconds since the Unix epoch.
 	StartedAt int64 `protobuf:"varint,3,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	// From the plan version: the period boundaries of this subscription are computed in this zone.
-	TimeZone      string `protobuf:"bytes,4,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	TimeZone string `protobuf:"bytes,4,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// Of whoever approved.
+	Comment       string `protobuf:"bytes,5,opt,name=comment,proto3" json:"comment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubscriptionActivated) Reset() {
 	*x = SubscriptionActivated{}
-	mi := &file_subscription_v1_events_proto_msgTypes[1]
+	mi := &file_subscription_v1_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -143,7 +334,7 @@ func (x *SubscriptionActivated) String() string {
 func (*SubscriptionActivated) ProtoMessage() {}
 
 func (x *SubscriptionActivated) ProtoReflect() protoreflect.Message {
-	mi := &file_subscription_v1_events_proto_msgTypes[1]
+	mi := &file_subscription_v1_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -156,7 +347,7 @@ func (x *SubscriptionActivated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionActivated.ProtoReflect.Descriptor instead.
 func (*SubscriptionActivated) Descriptor() ([]byte, []int) {
-	return file_subscription_v1_events_proto_rawDescGZIP(), []int{1}
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SubscriptionActivated) GetSubscription() string {
@@ -187,17 +378,26 @@ func (x *SubscriptionActivated) GetTimeZone() string {
 	return ""
 }
 
+func (x *SubscriptionActivated) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
 // SubscriptionRejected: the request was turned down.
 type SubscriptionRejected struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Subscription  string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Subscription string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// Of whoever rejected, beside the reason.
+	Comment       string `protobuf:"bytes,2,opt,name=comment,proto3" json:"comment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubscriptionRejected) Reset() {
 	*x = SubscriptionRejected{}
-	mi := &file_subscription_v1_events_proto_msgTypes[2]
+	mi := &file_subscription_v1_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -209,7 +409,7 @@ func (x *SubscriptionRejected) String() string {
 func (*SubscriptionRejected) ProtoMessage() {}
 
 func (x *SubscriptionRejected) ProtoReflect() protoreflect.Message {
-	mi := &file_subscription_v1_events_proto_msgTypes[2]
+	mi := &file_subscription_v1_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -222,7 +422,7 @@ func (x *SubscriptionRejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionRejected.ProtoReflect.Descriptor instead.
 func (*SubscriptionRejected) Descriptor() ([]byte, []int) {
-	return file_subscription_v1_events_proto_rawDescGZIP(), []int{2}
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SubscriptionRejected) GetSubscription() string {
@@ -230,6 +430,227 @@ func (x *SubscriptionRejected) GetSubscription() string {
 		return x.Subscription
 	}
 	return ""
+}
+
+func (x *SubscriptionRejected) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+// SubscriptionExpired: nobody decided on the request in time; it is rejected.
+type SubscriptionExpired struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subscription  string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionExpired) Reset() {
+	*x = SubscriptionExpired{}
+	mi := &file_subscription_v1_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionExpired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionExpired) ProtoMessage() {}
+
+func (x *SubscriptionExpired) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionExpired.ProtoReflect.Descriptor instead.
+func (*SubscriptionExpired) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SubscriptionExpired) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+// SubscriptionCommented: a remark on the subscription, by the actor.
+type SubscriptionCommented struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subscription  string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	Comment       string                 `protobuf:"bytes,2,opt,name=comment,proto3" json:"comment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionCommented) Reset() {
+	*x = SubscriptionCommented{}
+	mi := &file_subscription_v1_events_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionCommented) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionCommented) ProtoMessage() {}
+
+func (x *SubscriptionCommented) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionCommented.ProtoReflect.Descriptor instead.
+func (*SubscriptionCommented) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SubscriptionCommented) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *SubscriptionCommented) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+// SubscriptionLimitsSet: from now on the subscription has limits of its own in place of all of its plan's.
+type SubscriptionLimitsSet struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Subscription string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	Limits       []*v1.Limit            `protobuf:"bytes,2,rep,name=limits,proto3" json:"limits,omitempty"`
+	// Nanoseconds since the Unix epoch.
+	EffectiveAt   int64 `protobuf:"varint,3,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionLimitsSet) Reset() {
+	*x = SubscriptionLimitsSet{}
+	mi := &file_subscription_v1_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionLimitsSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionLimitsSet) ProtoMessage() {}
+
+func (x *SubscriptionLimitsSet) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionLimitsSet.ProtoReflect.Descriptor instead.
+func (*SubscriptionLimitsSet) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SubscriptionLimitsSet) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *SubscriptionLimitsSet) GetLimits() []*v1.Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *SubscriptionLimitsSet) GetEffectiveAt() int64 {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return 0
+}
+
+// SubscriptionLimitsCleared: from now on the limits of the plan hold again.
+type SubscriptionLimitsCleared struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Subscription string                 `protobuf:"bytes,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// Nanoseconds since the Unix epoch.
+	EffectiveAt   int64 `protobuf:"varint,2,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriptionLimitsCleared) Reset() {
+	*x = SubscriptionLimitsCleared{}
+	mi := &file_subscription_v1_events_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriptionLimitsCleared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriptionLimitsCleared) ProtoMessage() {}
+
+func (x *SubscriptionLimitsCleared) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriptionLimitsCleared.ProtoReflect.Descriptor instead.
+func (*SubscriptionLimitsCleared) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SubscriptionLimitsCleared) GetSubscription() string {
+	if x != nil {
+		return x.Subscription
+	}
+	return ""
+}
+
+func (x *SubscriptionLimitsCleared) GetEffectiveAt() int64 {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return 0
 }
 
 // SubscriptionSuspended: calls are refused until it is resumed.
@@ -242,7 +663,7 @@ type SubscriptionSuspended struct {
 
 func (x *SubscriptionSuspended) Reset() {
 	*x = SubscriptionSuspended{}
-	mi := &file_subscription_v1_events_proto_msgTypes[3]
+	mi := &file_subscription_v1_events_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -254,7 +675,7 @@ func (x *SubscriptionSuspended) String() string {
 func (*SubscriptionSuspended) ProtoMessage() {}
 
 func (x *SubscriptionSuspended) ProtoReflect() protoreflect.Message {
-	mi := &file_subscription_v1_events_proto_msgTypes[3]
+	mi := &file_subscription_v1_events_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -267,7 +688,7 @@ func (x *SubscriptionSuspended) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionSuspended.ProtoReflect.Descriptor instead.
 func (*SubscriptionSuspended) Descriptor() ([]byte, []int) {
-	return file_subscription_v1_events_proto_rawDescGZIP(), []int{3}
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SubscriptionSuspended) GetSubscription() string {
@@ -287,7 +708,7 @@ type SubscriptionResumed struct {
 
 func (x *SubscriptionResumed) Reset() {
 	*x = SubscriptionResumed{}
-	mi := &file_subscription_v1_events_proto_msgTypes[4]
+	mi := &file_subscription_v1_events_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -299,7 +720,7 @@ func (x *SubscriptionResumed) String() string {
 func (*SubscriptionResumed) ProtoMessage() {}
 
 func (x *SubscriptionResumed) ProtoReflect() protoreflect.Message {
-	mi := &file_subscription_v1_events_proto_msgTypes[4]
+	mi := &file_subscription_v1_events_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -312,7 +733,7 @@ func (x *SubscriptionResumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionResumed.ProtoReflect.Descriptor instead.
 func (*SubscriptionResumed) Descriptor() ([]byte, []int) {
-	return file_subscription_v1_events_proto_rawDescGZIP(), []int{4}
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SubscriptionResumed) GetSubscription() string {
@@ -334,7 +755,7 @@ type SubscriptionCancelled struct {
 
 func (x *SubscriptionCancelled) Reset() {
 	*x = SubscriptionCancelled{}
-	mi := &file_subscription_v1_events_proto_msgTypes[5]
+	mi := &file_subscription_v1_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +767,7 @@ func (x *SubscriptionCancelled) String() string {
 func (*SubscriptionCancelled) ProtoMessage() {}
 
 func (x *SubscriptionCancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_subscription_v1_events_proto_msgTypes[5]
+	mi := &file_subscription_v1_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +780,7 @@ func (x *SubscriptionCancelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionCancelled.ProtoReflect.Descriptor instead.
 func (*SubscriptionCancelled) Descriptor() ([]byte, []int) {
-	return file_subscription_v1_events_proto_rawDescGZIP(), []int{5}
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SubscriptionCancelled) GetSubscription() string {
@@ -385,14 +806,16 @@ type SubscriptionPlanChanged struct {
 	Plan            string                 `protobuf:"bytes,4,opt,name=plan,proto3" json:"plan,omitempty"`
 	PlanVersion     uint32                 `protobuf:"varint,5,opt,name=plan_version,json=planVersion,proto3" json:"plan_version,omitempty"`
 	// Nanoseconds since the Unix epoch.
-	EffectiveAt   int64 `protobuf:"varint,6,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	EffectiveAt int64 `protobuf:"varint,6,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// Accepted with the change; absent where the plan has none or they had been accepted before.
+	Terms         *AcceptedTerms `protobuf:"bytes,7,opt,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubscriptionPlanChanged) Reset() {
 	*x = SubscriptionPlanChanged{}
-	mi := &file_subscription_v1_events_proto_msgTypes[6]
+	mi := &file_subscription_v1_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +827,7 @@ func (x *SubscriptionPlanChanged) String() string {
 func (*SubscriptionPlanChanged) ProtoMessage() {}
 
 func (x *SubscriptionPlanChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_subscription_v1_events_proto_msgTypes[6]
+	mi := &file_subscription_v1_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +840,7 @@ func (x *SubscriptionPlanChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionPlanChanged.ProtoReflect.Descriptor instead.
 func (*SubscriptionPlanChanged) Descriptor() ([]byte, []int) {
-	return file_subscription_v1_events_proto_rawDescGZIP(), []int{6}
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SubscriptionPlanChanged) GetSubscription() string {
@@ -462,11 +885,296 @@ func (x *SubscriptionPlanChanged) GetEffectiveAt() int64 {
 	return 0
 }
 
+func (x *SubscriptionPlanChanged) GetTerms() *AcceptedTerms {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+// WebhookSet: a webhook was made, or is now as the specification says. Its secret is in no event. Streams of type "webhook".
+type WebhookSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Webhook       string                 `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Spec          *WebhookSpec           `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookSet) Reset() {
+	*x = WebhookSet{}
+	mi := &file_subscription_v1_events_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookSet) ProtoMessage() {}
+
+func (x *WebhookSet) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookSet.ProtoReflect.Descriptor instead.
+func (*WebhookSet) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *WebhookSet) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *WebhookSet) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WebhookSet) GetSpec() *WebhookSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+// WebhookSecretRotated: the webhook signs with another secret.
+type WebhookSecretRotated struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Webhook       string                 `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookSecretRotated) Reset() {
+	*x = WebhookSecretRotated{}
+	mi := &file_subscription_v1_events_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookSecretRotated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookSecretRotated) ProtoMessage() {}
+
+func (x *WebhookSecretRotated) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookSecretRotated.ProtoReflect.Descriptor instead.
+func (*WebhookSecretRotated) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *WebhookSecretRotated) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+// WebhookDeleted: the webhook is no more.
+type WebhookDeleted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Webhook       string                 `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookDeleted) Reset() {
+	*x = WebhookDeleted{}
+	mi := &file_subscription_v1_events_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookDeleted) ProtoMessage() {}
+
+func (x *WebhookDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookDeleted.ProtoReflect.Descriptor instead.
+func (*WebhookDeleted) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *WebhookDeleted) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+// MailRecipientSet: a recipient of mail was made or changed. The address is personal data and in no event. Streams of type
+// "mail-recipient".
+type MailRecipientSet struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Recipient string                 `protobuf:"bytes,1,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Id of the account whose subscriptions it is told of; empty for those of all accounts.
+	Account       string   `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	Events        []string `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	Disabled      bool     `protobuf:"varint,5,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailRecipientSet) Reset() {
+	*x = MailRecipientSet{}
+	mi := &file_subscription_v1_events_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailRecipientSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailRecipientSet) ProtoMessage() {}
+
+func (x *MailRecipientSet) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailRecipientSet.ProtoReflect.Descriptor instead.
+func (*MailRecipientSet) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *MailRecipientSet) GetRecipient() string {
+	if x != nil {
+		return x.Recipient
+	}
+	return ""
+}
+
+func (x *MailRecipientSet) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MailRecipientSet) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *MailRecipientSet) GetEvents() []string {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *MailRecipientSet) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+// MailRecipientDeleted: the recipient and its address are no more.
+type MailRecipientDeleted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Recipient     string                 `protobuf:"bytes,1,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailRecipientDeleted) Reset() {
+	*x = MailRecipientDeleted{}
+	mi := &file_subscription_v1_events_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailRecipientDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailRecipientDeleted) ProtoMessage() {}
+
+func (x *MailRecipientDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_events_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailRecipientDeleted.ProtoReflect.Descriptor instead.
+func (*MailRecipientDeleted) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_events_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *MailRecipientDeleted) GetRecipient() string {
+	if x != nil {
+		return x.Recipient
+	}
+	return ""
+}
+
 var File_subscription_v1_events_proto protoreflect.FileDescriptor
 
 const file_subscription_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1csubscription/v1/events.proto\x12\x0fsubscription.v1\"\xdc\x01\n" +
+	"\x1csubscription/v1/events.proto\x12\x0fsubscription.v1\x1a\x1acatalog/v1/resources.proto\x1a\x1fsubscription/v1/resources.proto\";\n" +
+	"\rAcceptedTerms\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\"\xb1\x02\n" +
 	"\x15SubscriptionRequested\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -474,30 +1182,73 @@ const file_subscription_v1_events_proto_rawDesc = "" +
 	"\vapplication\x18\x04 \x01(\tR\vapplication\x12\x18\n" +
 	"\aproduct\x18\x05 \x01(\tR\aproduct\x12\x12\n" +
 	"\x04plan\x18\x06 \x01(\tR\x04plan\x12!\n" +
-	"\fplan_version\x18\a \x01(\rR\vplanVersion\"\x98\x01\n" +
+	"\fplan_version\x18\a \x01(\rR\vplanVersion\x124\n" +
+	"\x05terms\x18\b \x01(\v2\x1e.subscription.v1.AcceptedTermsR\x05terms\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\t \x01(\x03R\texpiresAt\"h\n" +
+	"\x16SubscriptionWaitlisted\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x12\n" +
+	"\x04plan\x18\x02 \x01(\tR\x04plan\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\"Y\n" +
+	"\x14SubscriptionAdmitted\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x02 \x01(\x03R\texpiresAt\"\xb2\x01\n" +
 	"\x15SubscriptionActivated\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x1f\n" +
 	"\vapproved_by\x18\x02 \x01(\tR\n" +
 	"approvedBy\x12\x1d\n" +
 	"\n" +
 	"started_at\x18\x03 \x01(\x03R\tstartedAt\x12\x1b\n" +
-	"\ttime_zone\x18\x04 \x01(\tR\btimeZone\":\n" +
+	"\ttime_zone\x18\x04 \x01(\tR\btimeZone\x12\x18\n" +
+	"\acomment\x18\x05 \x01(\tR\acomment\"T\n" +
 	"\x14SubscriptionRejected\x12\"\n" +
-	"\fsubscription\x18\x01 \x01(\tR\fsubscription\";\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x18\n" +
+	"\acomment\x18\x02 \x01(\tR\acomment\"9\n" +
+	"\x13SubscriptionExpired\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\"U\n" +
+	"\x15SubscriptionCommented\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x18\n" +
+	"\acomment\x18\x02 \x01(\tR\acomment\"\x89\x01\n" +
+	"\x15SubscriptionLimitsSet\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12)\n" +
+	"\x06limits\x18\x02 \x03(\v2\x11.catalog.v1.LimitR\x06limits\x12!\n" +
+	"\feffective_at\x18\x03 \x01(\x03R\veffectiveAt\"b\n" +
+	"\x19SubscriptionLimitsCleared\x12\"\n" +
+	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12!\n" +
+	"\feffective_at\x18\x02 \x01(\x03R\veffectiveAt\";\n" +
 	"\x15SubscriptionSuspended\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\"9\n" +
 	"\x13SubscriptionResumed\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\"V\n" +
 	"\x15SubscriptionCancelled\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x19\n" +
-	"\bended_at\x18\x02 \x01(\x03R\aendedAt\"\xe0\x01\n" +
+	"\bended_at\x18\x02 \x01(\x03R\aendedAt\"\x96\x02\n" +
 	"\x17SubscriptionPlanChanged\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x1b\n" +
 	"\tfrom_plan\x18\x02 \x01(\tR\bfromPlan\x12*\n" +
 	"\x11from_plan_version\x18\x03 \x01(\rR\x0ffromPlanVersion\x12\x12\n" +
 	"\x04plan\x18\x04 \x01(\tR\x04plan\x12!\n" +
 	"\fplan_version\x18\x05 \x01(\rR\vplanVersion\x12!\n" +
-	"\feffective_at\x18\x06 \x01(\x03R\veffectiveAtBCZAgithub.com/tollgate/tollgate/proto/subscription/v1;subscriptionv1b\x06proto3"
+	"\feffective_at\x18\x06 \x01(\x03R\veffectiveAt\x124\n" +
+	"\x05terms\x18\a \x01(\v2\x1e.subscription.v1.AcceptedTermsR\x05terms\"l\n" +
+	"\n" +
+	"WebhookSet\x12\x18\n" +
+	"\awebhook\x18\x01 \x01(\tR\awebhook\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x120\n" +
+	"\x04spec\x18\x03 \x01(\v2\x1c.subscription.v1.WebhookSpecR\x04spec\"0\n" +
+	"\x14WebhookSecretRotated\x12\x18\n" +
+	"\awebhook\x18\x01 \x01(\tR\awebhook\"*\n" +
+	"\x0eWebhookDeleted\x12\x18\n" +
+	"\awebhook\x18\x01 \x01(\tR\awebhook\"\x92\x01\n" +
+	"\x10MailRecipientSet\x12\x1c\n" +
+	"\trecipient\x18\x01 \x01(\tR\trecipient\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aaccount\x18\x03 \x01(\tR\aaccount\x12\x16\n" +
+	"\x06events\x18\x04 \x03(\tR\x06events\x12\x1a\n" +
+	"\bdisabled\x18\x05 \x01(\bR\bdisabled\"4\n" +
+	"\x14MailRecipientDeleted\x12\x1c\n" +
+	"\trecipient\x18\x01 \x01(\tR\trecipientBCZAgithub.com/tollgate/tollgate/proto/subscription/v1;subscriptionv1b\x06proto3"
 
 var (
 	file_subscription_v1_events_proto_rawDescOnce sync.Once
@@ -511,22 +1262,40 @@ func file_subscription_v1_events_proto_rawDescGZIP() []byte {
 	return file_subscription_v1_events_proto_rawDescData
 }
 
-var file_subscription_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_subscription_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_subscription_v1_events_proto_goTypes = []any{
-	(*SubscriptionRequested)(nil),   // 0: subscription.v1.SubscriptionRequested
-	(*SubscriptionActivated)(nil),   // 1: subscription.v1.SubscriptionActivated
-	(*SubscriptionRejected)(nil),    // 2: subscription.v1.SubscriptionRejected
-	(*SubscriptionSuspended)(nil),   // 3: subscription.v1.SubscriptionSuspended
-	(*SubscriptionResumed)(nil),     // 4: subscription.v1.SubscriptionResumed
-	(*SubscriptionCancelled)(nil),   // 5: subscription.v1.SubscriptionCancelled
-	(*SubscriptionPlanChanged)(nil), // 6: subscription.v1.SubscriptionPlanChanged
+	(*AcceptedTerms)(nil),             // 0: subscription.v1.AcceptedTerms
+	(*SubscriptionRequested)(nil),     // 1: subscription.v1.SubscriptionRequested
+	(*SubscriptionWaitlisted)(nil),    // 2: subscription.v1.SubscriptionWaitlisted
+	(*SubscriptionAdmitted)(nil),      // 3: subscription.v1.SubscriptionAdmitted
+	(*SubscriptionActivated)(nil),     // 4: subscription.v1.SubscriptionActivated
+	(*SubscriptionRejected)(nil),      // 5: subscription.v1.SubscriptionRejected
+	(*SubscriptionExpired)(nil),       // 6: subscription.v1.SubscriptionExpired
+	(*SubscriptionCommented)(nil),     // 7: subscription.v1.SubscriptionCommented
+	(*SubscriptionLimitsSet)(nil),     // 8: subscription.v1.SubscriptionLimitsSet
+	(*SubscriptionLimitsCleared)(nil), // 9: subscription.v1.SubscriptionLimitsCleared
+	(*SubscriptionSuspended)(nil),     // 10: subscription.v1.SubscriptionSuspended
+	(*SubscriptionResumed)(nil),       // 11: subscription.v1.SubscriptionResumed
+	(*SubscriptionCancelled)(nil),     // 12: subscription.v1.SubscriptionCancelled
+	(*SubscriptionPlanChanged)(nil),   // 13: subscription.v1.SubscriptionPlanChanged
+	(*WebhookSet)(nil),                // 14: subscription.v1.WebhookSet
+	(*WebhookSecretRotated)(nil),      // 15: subscription.v1.WebhookSecretRotated
+	(*WebhookDeleted)(nil),            // 16: subscription.v1.WebhookDeleted
+	(*MailRecipientSet)(nil),          // 17: subscription.v1.MailRecipientSet
+	(*MailRecipientDeleted)(nil),      // 18: subscription.v1.MailRecipientDeleted
+	(*v1.Limit)(nil),                  // 19: catalog.v1.Limit
+	(*WebhookSpec)(nil),               // 20: subscription.v1.WebhookSpec
 }
 var file_subscription_v1_events_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0,  // 0: subscription.v1.SubscriptionRequested.terms:type_name -> subscription.v1.AcceptedTerms
+	19, // 1: subscription.v1.SubscriptionLimitsSet.limits:type_name -> catalog.v1.Limit
+	0,  // 2: subscription.v1.SubscriptionPlanChanged.terms:type_name -> subscription.v1.AcceptedTerms
+	20, // 3: subscription.v1.WebhookSet.spec:type_name -> subscription.v1.WebhookSpec
+	4,  // [4:4] is the sub-list for method output_type
+	4,  // [4:4] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_subscription_v1_events_proto_init() }
@@ -534,13 +1303,14 @@ func file_subscription_v1_events_proto_init() {
 	if File_subscription_v1_events_proto != nil {
 		return
 	}
+	file_subscription_v1_resources_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_subscription_v1_events_proto_rawDesc), len(file_subscription_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

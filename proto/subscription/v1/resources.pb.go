@@ -7,6 +7,7 @@
 package subscriptionv1
 
 import (
+	v1 "github.com/tollgate/tollgate/proto/catalog/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -29,7 +30,11 @@ type SubscriptionSpec struct {
 	// Name of the product; needed only where several products have a plan of that name.
 	Product string `protobuf:"bytes,2,opt,name=product,proto3" json:"product,omitempty"`
 	// The provider's own decision, where the plan asks for one.
-	Approve       bool `protobuf:"varint,3,opt,name=approve,proto3" json:"approve,omitempty"`
+	Approve bool `protobuf:"varint,3,opt,name=approve,proto3" json:"approve,omitempty"`
+	// Version of the plan's terms that is accepted, where it has terms.
+	AcceptedTerms string `protobuf:"bytes,4,opt,name=accepted_terms,json=acceptedTerms,proto3" json:"accepted_terms,omitempty"`
+	// Limits in place of all of the plan's; none for those of the plan.
+	Limits        []*v1.Limit `protobuf:"bytes,5,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -85,15 +90,177 @@ func (x *SubscriptionSpec) GetApprove() bool {
 	return false
 }
 
+func (x *SubscriptionSpec) GetAcceptedTerms() string {
+	if x != nil {
+		return x.AcceptedTerms
+	}
+	return ""
+}
+
+func (x *SubscriptionSpec) GetLimits() []*v1.Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// WebhookSpec is the specification of the resource kind Webhook: an endpoint that is told what happens to subscriptions.
+type WebhookSpec struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// http or https, without user and fragment.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// Types of the events to send, for example subscription.activated; none for all.
+	Events []string `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
+	// Nothing is sent while it is set.
+	Disabled      bool `protobuf:"varint,3,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookSpec) Reset() {
+	*x = WebhookSpec{}
+	mi := &file_subscription_v1_resources_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookSpec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookSpec) ProtoMessage() {}
+
+func (x *WebhookSpec) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_resources_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookSpec.ProtoReflect.Descriptor instead.
+func (*WebhookSpec) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_resources_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *WebhookSpec) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *WebhookSpec) GetEvents() []string {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WebhookSpec) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+// MailRecipientSpec is the specification of the resource kind MailRecipient: somebody who gets mail about subscriptions.
+type MailRecipientSpec struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Mail address.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Name of the account whose subscriptions are told of; empty for those of all accounts.
+	Account string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// Types of the events to send, for example subscription.activated; none for all.
+	Events []string `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
+	// Nothing is sent while it is set.
+	Disabled      bool `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailRecipientSpec) Reset() {
+	*x = MailRecipientSpec{}
+	mi := &file_subscription_v1_resources_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailRecipientSpec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailRecipientSpec) ProtoMessage() {}
+
+func (x *MailRecipientSpec) ProtoReflect() protoreflect.Message {
+	mi := &file_subscription_v1_resources_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailRecipientSpec.ProtoReflect.Descriptor instead.
+func (*MailRecipientSpec) Descriptor() ([]byte, []int) {
+	return file_subscription_v1_resources_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MailRecipientSpec) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MailRecipientSpec) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *MailRecipientSpec) GetEvents() []string {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *MailRecipientSpec) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
 var File_subscription_v1_resources_proto protoreflect.FileDescriptor
 
 const file_subscription_v1_resources_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsubscription/v1/resources.proto\x12\x0fsubscription.v1\"Z\n" +
+	"\x1fsubscription/v1/resources.proto\x12\x0fsubscription.v1\x1a\x1acatalog/v1/resources.proto\"\xac\x01\n" +
 	"\x10SubscriptionSpec\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\tR\x04plan\x12\x18\n" +
 	"\aproduct\x18\x02 \x01(\tR\aproduct\x12\x18\n" +
-	"\aapprove\x18\x03 \x01(\bR\aapproveBCZAgithub.com/tollgate/tollgate/proto/subscription/v1;subscriptionv1b\x06proto3"
+	"\aapprove\x18\x03 \x01(\bR\aapprove\x12%\n" +
+	"\x0eaccepted_terms\x18\x04 \x01(\tR\racceptedTerms\x12)\n" +
+	"\x06limits\x18\x05 \x03(\v2\x11.catalog.v1.LimitR\x06limits\"S\n" +
+	"\vWebhookSpec\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x16\n" +
+	"\x06events\x18\x02 \x03(\tR\x06events\x12\x1a\n" +
+	"\bdisabled\x18\x03 \x01(\bR\bdisabled\"{\n" +
+	"\x11MailRecipientSpec\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x16\n" +
+	"\x06events\x18\x03 \x03(\tR\x06events\x12\x1a\n" +
+	"\bdisabled\x18\x04 \x01(\bR\bdisabledBCZAgithub.com/tollgate/tollgate/proto/subscription/v1;subscriptionv1b\x06proto3"
 
 var (
 	file_subscription_v1_resources_proto_rawDescOnce sync.Once
@@ -107,16 +274,20 @@ func file_subscription_v1_resources_proto_rawDescGZIP() []byte {
 	return file_subscription_v1_resources_proto_rawDescData
 }
 
-var file_subscription_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_subscription_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_subscription_v1_resources_proto_goTypes = []any{
-	(*SubscriptionSpec)(nil), // 0: subscription.v1.SubscriptionSpec
+	(*SubscriptionSpec)(nil),  // 0: subscription.v1.SubscriptionSpec
+	(*WebhookSpec)(nil),       // 1: subscription.v1.WebhookSpec
+	(*MailRecipientSpec)(nil), // 2: subscription.v1.MailRecipientSpec
+	(*v1.Limit)(nil),          // 3: catalog.v1.Limit
 }
 var file_subscription_v1_resources_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	3, // 0: subscription.v1.SubscriptionSpec.limits:type_name -> catalog.v1.Limit
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_subscription_v1_resources_proto_init() }
@@ -130,7 +301,7 @@ func file_subscription_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_subscription_v1_resources_proto_rawDesc), len(file_subscription_v1_resources_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

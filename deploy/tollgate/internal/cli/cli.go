@@ -36,6 +36,7 @@ type commands struct {
 	Completion kongcompletion.Completion `cmd:"" help:"Print what makes a shell (bash, zsh, fish) complete these commands."`
 
 	ClickHouseEngine clickHouseCommand `cmd:"" name:"clickhouse-engine" hidden:""`
+	CatalogInspect   inspectCommand    `cmd:"" name:"catalog-inspect" hidden:""`
 }
 
 // environment is what commands are given by the process.

@@ -171,7 +171,7 @@ func (e *exportCommand) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	var all []resource.Resource
-	for _, service := range []string{"identity", "catalog", "subscription"} {
+	for _, service := range resource.Services() {
 		var part resource.Export
 		if err := api.Do(ctx, http.MethodGet, "/"+service+"/v1/export", nil, &part); err != nil {
 			return err
@@ -213,6 +213,9 @@ func exportFile(path string, resources []resource.Resource) error {
 }
 
 func writeDocuments(w io.Writer, resources []resource.Resource) error {
+	if len(resources) == 0 {
+		return nil
+	}
 	encoder := yaml.NewEncoder(w)
 	encoder.SetIndent(2)
 	for _, r := range resources {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate/tollgate/deploy/tollgate/internal/suite"
 	"github.com/tollgate/tollgate/libs/engine/chserver"
+	"github.com/tollgate/tollgate/services/catalog"
 )
 
 type upCommand struct {
@@ -18,6 +19,9 @@ type upCommand struct {
 	NATSURL       string `name:"nats-url" help:"Use this NATS server instead of the embedded one." env:"TOLLGATE_NATS_URL" placeholder:"URL"`
 	PostgresURL   string `name:"postgres-url" help:"Use this PostgreSQL server (a role that may make databases and roles)." env:"TOLLGATE_POSTGRES_URL" placeholder:"URL"`
 	ClickHouseURL string `name:"clickhouse-url" help:"Use this ClickHouse server." env:"TOLLGATE_CLICKHOUSE_URL" placeholder:"URL"`
+	MailURL       string `help:"Send mail over this server: smtp://USER:PASSWORD@HOST:587, or smtps://…:465. By default mails are put into files in DIR/mail." env:"TOLLGATE_MAIL_URL" placeholder:"URL"`
+	MailFrom      string `help:"Sender of mail." default:"tollgate@localhost" env:"TOLLGATE_MAIL_FROM" placeholder:"ADDRESS"`
+	AllowPrivate  bool   `help:"Let webhooks, references of OpenAPI documents and OpenID providers be at loopback and private addresses: for trying them on one machine." env:"TOLLGATE_ALLOW_PRIVATE"`
 }
 
 // Run runs the suite until it is interrupted.
@@ -33,8 +37,17 @@ func (u *upCommand) Run(ctx context.Context, env *environment) error {
 	return suite.Run(ctx, suite.Config{
 		Data: u.Data, Listen: u.Listen, Admin: u.Admin, Services: services, Sample: u.Sample,
 		NATSURL: u.NATSURL, PostgresURL: u.PostgresURL, ClickHouseURL: u.ClickHouseURL,
+		MailURL: u.MailURL, MailFrom: u.MailFrom, AllowPrivate: u.AllowPrivate,
 		Program: env.program, ClickHouseChild: []string{program, "clickhouse-engine"}, Out: env.stdout,
 	})
+}
+
+// inspectCommand is the process that reads documents which nobody trusts: catalog starts it.
+type inspectCommand struct{}
+
+// Run inspects one document.
+func (*inspectCommand) Run(ctx context.Context, env *environment) error {
+	return catalog.Inspect(ctx, os.Stdin, env.stdout)
 }
 
 // clickHouseCommand is the process of the ClickHouse engine: `up` starts it.

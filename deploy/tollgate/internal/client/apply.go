@@ -14,16 +14,13 @@ import (
 	"github.com/tollgate/tollgate/libs/resource"
 )
 
-// services that own resources, in the order in which they are applied.
-var services = []string{"identity", "catalog", "subscription"}
-
 // Diff returns what applying the items would change, in their order of application, without changing anything. What is
 // wrong is returned with file, line and field.
 func (c *Client) Diff(ctx context.Context, items []manifest.Item) ([]resource.Change, error) {
 	var changes []resource.Change
 	var errs []error
 	var assume []string
-	for _, service := range services {
+	for _, service := range resource.Services() {
 		own := of(service, items)
 		if len(own) > 0 {
 			response, err := c.send(ctx, service, own, assume, true)
@@ -46,7 +43,7 @@ func (c *Client) Apply(ctx context.Context, items []manifest.Item) ([]resource.C
 		return nil, err
 	}
 	var changes []resource.Change
-	for _, service := range services {
+	for _, service := range resource.Services() {
 		own := of(service, items)
 		if len(own) == 0 {
 			continue

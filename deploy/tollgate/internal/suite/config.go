@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tollgate/tollgate/libs/notify"
 )
 
 // ServiceNames are the services in the order in which they start.
@@ -29,6 +32,10 @@ type Config struct {
 	// NATSURL, PostgresURL and ClickHouseURL name real servers to use in place of the embedded engines. The role of
 	// PostgresURL must be able to make databases and roles.
 	NATSURL, PostgresURL, ClickHouseURL string
+	// MailURL and MailFrom say how mail leaves (see libs/notify); by default it is put into files in the folder mail.
+	MailURL, MailFrom string
+	// AllowPrivate lets webhooks, references of OpenAPI documents and OpenID providers be at loopback and private addresses.
+	AllowPrivate bool
 	// Program is how people call the binary, for the commands that are printed.
 	Program string
 	// ClickHouseChild is the command that runs the ClickHouse engine's process.
@@ -70,7 +77,19 @@ func (c Config) Validate() error {
 	if c.Sample && !(c.runs("gateway") && c.runs("identity") && c.runs("catalog") && c.runs("subscription")) {
 		errs = append(errs, errors.New("--sample: needs the services identity, catalog, subscription and gateway"))
 	}
+	if c.MailURL != "" {
+		errs = append(errs, c.notify().Validate())
+	}
 	return errors.Join(errs...)
+}
+
+// notify says how mail and webhooks leave.
+func (c Config) notify() notify.Config {
+	n := notify.Config{MailURL: c.MailURL, MailFrom: c.MailFrom, WebhookAllowPrivate: c.AllowPrivate}
+	if n.MailURL == "" {
+		n.MailURL = (&url.URL{Scheme: "file", Path: c.path("mail")}).String()
+	}
+	return n
 }
 
 func (c Config) runs(service string) bool { return slices.Contains(c.Services, service) }

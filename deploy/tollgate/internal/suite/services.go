@@ -59,31 +59,38 @@ func (s *services) build(ctx context.Context, name string) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	seal, err := keptSecret(s.config.path("seal-key"), func() string { return randomBase64(32) })
+	if err != nil {
+		return nil, err
+	}
 	common := service.Config{PostgresURL: database, NATSURL: s.engines.natsURL, NATSReplicas: 1}
+	messages := s.config.notify()
 	switch name {
 	case "identity":
-		seal, err := keptSecret(s.config.path("seal-key"), func() string { return randomBase64(32) })
-		if err != nil {
-			return nil, err
-		}
-		return identity.New(ctx, identity.Config{Service: common, SealKey: seal, FirstTokenFile: s.config.path("admin-token")}, deps)
+		return identity.New(ctx, identity.Config{
+			Service: common, SealKey: seal, Issuer: s.issuer(), SSOAllowPrivate: s.config.AllowPrivate, Notify: messages,
+			FirstTokenFile: s.config.path("admin-token"),
+		}, deps)
 	case "catalog":
-		return catalog.New(ctx, catalog.Config{Service: common}, deps)
+		return catalog.New(ctx, catalog.Config{Service: common, ReferencesAllowPrivate: s.config.AllowPrivate}, deps)
 	case "subscription":
-		return subscription.New(ctx, subscription.Config{Service: common}, deps)
+		return subscription.New(ctx, subscription.Config{Service: common, SealKey: seal, Notify: messages}, deps)
 	case "metering":
 		return metering.New(ctx, metering.Config{Service: common}, deps)
 	case "analytics":
-		return analytics.New(ctx, analytics.Config{Service: common, ClickHouseURL: s.engines.clickhouseURL()}, deps)
+		return analytics.New(ctx, analytics.Config{Service: common, ClickHouseURL: s.engines.clickhouseURL(), SealKey: seal, Notify: messages}, deps)
 	case "billing":
 		return billing.New(ctx, billing.Config{Service: common}, deps)
 	}
 	return nil, errors.New("no such service: " + name)
 }
 
+// issuer of applications' access tokens: identity as the admin listener serves it.
+func (s *services) issuer() string { return "http://" + s.config.Admin + "/identity" }
+
 func (s *services) gateway() (runner, error) {
 	return gateway.New(gateway.Config{
 		Name: "gw1", Listen: s.config.Listen, AdminListen: s.config.Admin, DataDir: s.config.path("gateway"),
-		NATSURL: s.engines.natsURL, NATSReplicas: 1,
+		NATSURL: s.engines.natsURL, NATSReplicas: 1, Issuer: s.issuer(),
 	}, gateway.Deps{Bus: s.bus, Log: s.log.With("service", "gateway"), Registry: telemetry.Registry()})
 }

@@ -12,87 +12,22 @@ import (
 	"github.com/tollgate/tollgate/services/analytics/internal/app"
 )
 
-const read = "analytics.read"
+const (
+	read  = "analytics.read"
+	write = "analytics.write"
+)
 
 // Register adds every operation of analytics to the API. clock gives the time that spans end at by default.
 func Register(a *operation.API, s *app.Analytics, clock func() time.Time) {
 	registerCalls(a, s, clock)
+	registerMeasurements(a, s, clock)
+	registerSettings(a, s)
+	registerAlerts(a, s)
+	registerReports(a, s)
+	registerResources(a, s)
 	registerReconciliation(a, s)
 	operation.RPC(a, "analytics.Count", s.Count)
 	operation.RPC(a, "analytics.Proof", s.ProveAndReport)
-}
-
-type listCalls struct {
-	operation.Page
-	From         string `query:"from" format:"date-time" description:"Calls that completed at or after; a day before to by default."`
-	To           string `query:"to" format:"date-time" description:"Calls that completed before; now by default."`
-	Subscription string `query:"subscription" description:"Name or id."`
-	Account      string `query:"account" description:"Name or id."`
-	Application  string `query:"application" description:"Name or id."`
-	API          string `query:"api" description:"Name or id."`
-	Status       string `query:"status" description:"A code such as 404 or a class such as 4xx."`
-	Billable     string `query:"billable" enum:"true,false"`
-	Reason       string `query:"reason" description:"Why calls are not billable, as in free_plan."`
-	Meter        string `query:"meter" description:"Calls that carry the meter."`
-}
-
-type callPath struct {
-	Call string `path:"call" description:"The Tollgate-Call-Id that the client received, as in gw1.17.123456."`
-}
-
-func registerCalls(a *operation.API, s *app.Analytics, clock func() time.Time) {
-	operation.Register(a, operation.Op[listCalls, operation.List[app.Call]]{
-		Name: "ListCalls", Method: http.MethodGet, Path: "/calls", Scope: read, Timeout: 30 * time.Second,
-		Summary: "Calls, the newest first.",
-		Handle: func(ctx context.Context, r *listCalls) (operation.List[app.Call], error) {
-			q, err := r.query(clock())
-			if err != nil {
-				return operation.List[app.Call]{}, err
-			}
-			calls, err := s.Calls(ctx, q)
-			return operation.PageOf(calls, r.Page, app.Call.Cursor), err
-		},
-	})
-	operation.Register(a, operation.Op[callPath, app.Call]{
-		Name: "GetCall", Method: http.MethodGet, Path: "/calls/{call}", Scope: read, Timeout: 30 * time.Second,
-		Summary: "One call, by the id that its client received.",
-		Handle:  func(ctx context.Context, r *callPath) (app.Call, error) { return s.Call(ctx, r.Call) },
-	})
-}
-
-func (r *listCalls) query(now time.Time) (app.Query, error) {
-	var fields problem.Fields
-	q := app.Query{
-		Subscription: r.Subscription, Account: r.Account, Application: r.Application, API: r.API, Status: r.Status,
-		Reason: r.Reason, Meter: r.Meter, Cursor: r.Cursor, Limit: r.Size() + 1,
-		To: parseTime("to", r.To, now, &fields),
-	}
-	q.From = parseTime("from", r.From, q.To.Add(-24*time.Hour), &fields)
-	switch r.Billable {
-	case "":
-	case "true", "false":
-		billable := r.Billable == "true"
-		q.Billable = &billable
-	default:
-		fields.Add("billable", "%q is not true or false", r.Billable)
-	}
-	if len(fields) == 0 && !q.From.Before(q.To) {
-		fields.Add("to", "is not after from")
-	}
-	return q, fields.Err("request-invalid", "The request is not valid.")
-}
-
-// parseTime reads a time, or returns the default when there is none.
-func parseTime(path, text string, standard time.Time, fields *problem.Fields) time.Time {
-	if text == "" {
-		return standard
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil || t.Unix() < 0 || t.Year() > 2200 {
-		fields.Add(path, `is not a time as in "2027-01-31T00:00:00Z" (RFC 3339) from 1970 to 2200`)
-		return standard
-	}
-	return t
 }
 
 type getReconciliation struct {
@@ -149,4 +84,17 @@ func registerReconciliation(a *operation.API, s *app.Analytics) {
 			}, nil
 		},
 	})
+}
+
+// parseTime reads a time, or returns the default when there is none.
+func parseTime(path, text string, standard time.Time, fields *problem.Fields) time.Time {
+	if text == "" {
+		return standard
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil || t.Unix() < 0 || t.Year() > 2200 {
+		fields.Add(path, `is not a time as in "2027-01-31T00:00:00Z" (RFC 3339) from 1970 to 2200`)
+		return standard
+	}
+	return t
 }

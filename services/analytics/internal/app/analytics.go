@@ -37,11 +37,15 @@ type Deps struct {
 	Logger *slog.Logger
 	// Warehouse is Table when nil.
 	Warehouse Warehouse
+	// Notifier is nil where nobody can be told.
+	Notifier *Notifier
 }
 
 // Analytics has the use cases. It is safe for concurrent use.
 type Analytics struct {
 	Deps
+	// tails has a place for each tail that waits.
+	tails chan struct{}
 }
 
 // New returns the use cases.
@@ -49,7 +53,7 @@ func New(d Deps) *Analytics {
 	if d.Warehouse == nil {
 		d.Warehouse = d.Table
 	}
-	return &Analytics{d}
+	return &Analytics{Deps: d, tails: make(chan struct{}, maxTails)}
 }
 
 // EnsurePartitions makes the rows of the partitions.

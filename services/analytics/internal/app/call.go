@@ -76,33 +76,14 @@ type Call struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// Query says which calls are listed. Things are named by name or id.
-type Query struct {
-	From, To                                time.Time
-	Subscription, Account, Application, API string
-	Status                                  string
-	Billable                                *bool
-	Reason, Meter                           string
-	Cursor                                  string
-	Limit                                   int
-}
-
 // Calls lists calls of the acting tenant, the newest first.
 func (a *Analytics) Calls(ctx context.Context, q Query) ([]Call, error) {
 	who, err := actor(ctx)
 	if err != nil {
 		return nil, err
 	}
-	f := clickhouse.Filter{
-		Span: clickhouse.Span{Start: q.From.UnixNano(), End: q.To.UnixNano()}, Billable: q.Billable, Reason: q.Reason, Meter: q.Meter, Limit: q.Limit,
-	}
-	var fields problem.Fields
-	f.Status, f.StatusClass = parseStatus(q.Status, &fields)
-	f.After = parseCursor(q.Cursor, &fields)
-	if err := fields.Err("request-invalid", "The request is not valid."); err != nil {
-		return nil, err
-	}
-	if err := a.resolve(ctx, who.Tenant, q, &f); err != nil {
+	f, err := a.filter(ctx, who.Tenant, q)
+	if err != nil {
 		return nil, err
 	}
 	rows, err := a.Table.Calls(ctx, who.Tenant, f)
@@ -134,29 +115,6 @@ func (a *Analytics) Call(ctx context.Context, text string) (Call, error) {
 		return Call{}, err
 	}
 	return calls[0], nil
-}
-
-// resolve turns names into ids.
-func (a *Analytics) resolve(ctx context.Context, tenant string, q Query, f *clickhouse.Filter) error {
-	return a.in(ctx, tenant, func(tx pgx.Tx) error {
-		for _, n := range []struct {
-			kind, given string
-			id          *string
-		}{
-			{store.Subscription, q.Subscription, &f.Subscription}, {store.Account, q.Account, &f.Account},
-			{store.Application, q.Application, &f.Application}, {store.API, q.API, &f.API},
-		} {
-			if n.given == "" {
-				continue
-			}
-			id, err := findID(ctx, tx, n.kind, n.given)
-			if err != nil {
-				return err
-			}
-			*n.id = id
-		}
-		return nil
-	})
 }
 
 func findID(ctx context.Context, tx pgx.Tx, kind, nameOrID string) (string, error) {
@@ -224,22 +182,7 @@ func quantities(r clickhouse.Row) ([]Quantity, error) {
 	return all, nil
 }
 
-// parseStatus reads a status code such as 404 or a class such as 4xx.
-func parseStatus(text string, fields *problem.Fields) (status, class int) {
-	if text == "" {
-		return 0, 0
-	}
-	if digit, ok := strings.CutSuffix(text, "xx"); ok && len(digit) == 1 && digit >= "1" && digit <= "5" {
-		return 0, int(digit[0] - '0')
-	}
-	status, err := strconv.Atoi(text)
-	if err != nil || len(text) != 3 || status < 100 || status > 599 {
-		fields.Add("status", `%q is not a status; want a code such as 404 or a class such as 4xx`, text)
-	}
-	return status, 0
-}
-
-// Cursor names a call's place in the list.
+// Cursor names a call's place in a list.
 func (c Call) Cursor() string { return strconv.FormatInt(c.CompletedAt.UnixNano(), 10) + "." + c.Call }
 
 func parseCursor(text string, fields *problem.Fields) *clickhouse.Cursor {

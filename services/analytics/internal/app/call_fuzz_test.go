@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate/tollgate/libs/callset"
 	"github.com/tollgate/tollgate/libs/problem"
+	"github.com/tollgate/tollgate/services/analytics/internal/clickhouse"
 )
 
 // FuzzCursor reads cursors, which come back from clients: what is taken names a place, everything else is refused.
@@ -36,11 +37,31 @@ func FuzzStatus(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		var fields problem.Fields
-		status, class := parseStatus(text, &fields)
-		if len(fields) > 0 || text == "" {
+		status, class, ok := parseStatus(text)
+		if !ok || text == "" {
 			return
 		}
 		require.True(t, (status >= 100 && status <= 599) != (class >= 1 && class <= 5), "%q", text)
+	})
+}
+
+// FuzzCursors reads the cursors of tails and exports, and the words of a search.
+func FuzzCursors(f *testing.F) {
+	for _, seed := range []string{"", "1773147600.1-0.1-5", "1.2.3.gw1.1.1", "5.5.x", "1773147600.1-0.1--5", "M\u00fcnchen/a-b", "\xff."} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if c, err := parseTailCursor(text); err == nil {
+			again, err := parseTailCursor(c.String())
+			require.NoError(t, err)
+			require.Equal(t, c, again)
+		}
+		if q, err := continued(Query{Cursor: text}); err == nil {
+			require.True(t, q.From.Before(q.To))
+		}
+		for _, word := range clickhouse.Words(text) {
+			require.NotEmpty(t, word)
+			require.NotContains(t, word, "/")
+		}
 	})
 }

@@ -178,6 +178,9 @@ func (c *claim) run(ctx context.Context, messages []callstream.Message, advance 
 	}
 	first, last := messages[0].Sequence, messages[len(messages)-1].Sequence
 	if len(c.calls) > 0 {
+		if err := keep(ctx, c.tx, c.calls); err != nil {
+			return err
+		}
 		if err := c.write(ctx, int64(first), int64(last), dropped); err != nil {
 			return err
 		}
@@ -240,7 +243,7 @@ func (c *claim) receive(m callstream.Message) []store.Dropped {
 	c.landed.Repeats += all.Count()
 	for _, r := range fresh {
 		for _, record := range m.Batch.GetCalls()[r.First-all.First : r.Last-all.First+1] {
-			call := clickhouse.Call{Gateway: key.gateway, Boot: key.boot, CallRecord: record}
+			call := clickhouse.Call{Gateway: key.gateway, Boot: key.boot, Partition: c.partition.Partition, Sequence: m.Sequence, CallRecord: record}
 			c.calls = append(c.calls, call)
 			c.count(call, m.Sequence)
 		}

@@ -73,7 +73,7 @@ func start(t *testing.T) *fixture {
 	require.NoError(t, err)
 	t.Cleanup(f.db.Close)
 	require.NoError(t, f.db.Migrate(ctx, store.Migrations(), "versions"))
-	table, err := clickhouse.Open(ctx, f.url)
+	table, err := clickhouse.Open(ctx, f.url, "")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, table.Close()) })
 	options, err := driver.ParseDSN(f.url)

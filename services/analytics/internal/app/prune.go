@@ -17,13 +17,25 @@ const (
 
 // Prune forgets old manifests until ctx ends. Any number may run at once.
 func (a *Analytics) Prune(ctx context.Context) error {
-	ticker := time.NewTicker(pruneTick)
+	return a.every(ctx, pruneTick, "old manifests cannot be forgotten; it is tried again", func(ctx context.Context) error {
+		return a.all(ctx, func(tx pgx.Tx) error { return store.PruneLandings(ctx, tx, a.now().Add(-keepManifests)) })
+	})
+}
+
+// every does something at once and then at intervals until ctx ends; what fails is logged, once for the same failure in a row.
+func (a *Analytics) every(ctx context.Context, interval time.Duration, failure string, do func(context.Context) error) error {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	last := ""
 	for {
-		err := a.all(ctx, func(tx pgx.Tx) error { return store.PruneLandings(ctx, tx, a.now().Add(-keepManifests)) })
-		if err != nil && ctx.Err() == nil {
-			a.Logger.Warn("old manifests cannot be forgotten; it is tried again", "error", err)
+		text := ""
+		if err := do(ctx); err != nil && ctx.Err() == nil {
+			text = err.Error()
 		}
+		if text != "" && text != last {
+			a.Logger.Warn(failure, "error", text)
+		}
+		last = text
 		select {
 		case <-ctx.Done():
 			return nil

@@ -52,6 +52,9 @@ func (l *Landing) resume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := l.a.all(ctx, func(tx pgx.Tx) error { return keep(ctx, tx, missing) }); err != nil {
+		return err
+	}
 	l.a.Logger.Info("a landing that was cut short is finished", "partition", m.Partition, "first", m.FirstSequence, "last", m.LastSequence, "calls", len(calls), "missing", len(missing))
 	if err := l.a.Warehouse.Insert(ctx, m.Token, missing); err != nil {
 		return err
@@ -84,7 +87,9 @@ func (l *Landing) read(ctx context.Context, m store.Landing, refused []int64) ([
 		for _, r := range fresh {
 			for _, record := range message.Batch.GetCalls()[r.First-all.First : r.Last-all.First+1] {
 				if !slices.ContainsFunc(dropped[key], func(d received.Range) bool { return d.Contains(record.GetSeq()) }) {
-					calls = append(calls, clickhouse.Call{Gateway: key.gateway, Boot: key.boot, CallRecord: record})
+					calls = append(calls, clickhouse.Call{
+						Gateway: key.gateway, Boot: key.boot, Partition: m.Partition, Sequence: message.Sequence, CallRecord: record,
+					})
 				}
 			}
 		}

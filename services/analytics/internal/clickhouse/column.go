@@ -14,6 +14,11 @@ import (
 type Call struct {
 	Gateway string
 	Boot    uint64
+	// Partition and Sequence are of the message that it came with.
+	Partition int
+	Sequence  uint64
+	// RetentionDays is how long it is kept.
+	RetentionDays uint16
 	*callsv1.CallRecord
 }
 
@@ -91,6 +96,9 @@ var columns = []column{
 	of("call_units", decimal, func(c *Call) string { return unitsOr1(c.GetCallUnits()) }),
 	of("leases", "Array("+text+")", func(c *Call) []string { return list(c.GetLeaseSpends(), (*callsv1.LeaseSpend).GetLease) }),
 	of("lease_units", "Array(Int64)", func(c *Call) []int64 { return list(c.GetLeaseSpends(), (*callsv1.LeaseSpend).GetUnits) }),
+	of("stream_partition", "UInt8", func(c *Call) uint8 { return uint8(c.Partition) }),
+	of("stream_sequence", number, func(c *Call) uint64 { return c.Sequence }),
+	of("retention_days", "UInt16", func(c *Call) uint16 { return c.RetentionDays }),
 }
 
 // names lists the inserted columns.

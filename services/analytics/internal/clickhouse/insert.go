@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	driver "github.com/ClickHouse/clickhouse-go/v2"
@@ -27,11 +28,13 @@ func (t *Table) Insert(ctx context.Context, token string, calls []Call) (err err
 	}
 	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
 	defer cancel()
-	ctx = driver.Context(ctx, driver.WithColumnNamesAndTypes(kinds()), driver.WithSettings(driver.Settings{
+	settings := driver.Settings{
 		"insert_deduplication_token": token, "insert_deduplicate": 1, "async_insert": 0,
 		"max_insert_threads": 1, "max_insert_block_size": 2 * MaxBlock, "min_insert_block_size_rows": 2 * MaxBlock,
 		"max_partitions_per_insert_block": 0,
-	}))
+	}
+	maps.Copy(settings, t.inserts)
+	ctx = driver.Context(ctx, driver.WithColumnNamesAndTypes(kinds()), driver.WithSettings(settings))
 	batch, err := t.conn.PrepareBatch(ctx, "INSERT INTO calls ("+names()+")")
 	if err != nil {
 		return fmt.Errorf("insert calls: %w", err)

@@ -66,58 +66,6 @@ func (s Span) condition() condition {
 		driver.Named("start", s.Start), driver.Named("end", s.End))
 }
 
-// Filter says which calls are listed. Empty fields do not matter.
-type Filter struct {
-	Span
-	Subscription, Account, Application, API string
-	// Status is a status code; StatusClass its first digit.
-	Status, StatusClass int
-	// Billable is true or false, or nil for both.
-	Billable *bool
-	Reason   string
-	// Meter that the call carries; every call carries "calls".
-	Meter string
-	// After is the last call of the page before.
-	After *Cursor
-	Limit int
-}
-
-// Cursor is a place in the list, which begins with the newest.
-type Cursor struct {
-	CompletedAt int64
-	Gateway     string
-	Boot, Seq   uint64
-}
-
-func (f Filter) conditions() []condition {
-	all := []condition{f.condition()}
-	for _, c := range []struct{ column, value string }{
-		{"subscription", f.Subscription}, {"account", f.Account}, {"application", f.Application}, {"api", f.API}, {"reason", f.Reason},
-	} {
-		if c.value != "" {
-			all = append(all, where(c.column+" = {"+c.column+":String}", driver.Named(c.column, c.value)))
-		}
-	}
-	if f.Status != 0 {
-		all = append(all, where("status = {status:UInt16}", driver.Named("status", f.Status)))
-	}
-	if f.StatusClass != 0 {
-		all = append(all, where("intDiv(status, 100) = {class:UInt16}", driver.Named("class", f.StatusClass)))
-	}
-	if f.Billable != nil {
-		all = append(all, where("billable = {billable:Bool}", driver.Named("billable", *f.Billable)))
-	}
-	if f.Meter != "" && f.Meter != "calls" {
-		all = append(all, where("has(meters, {meter:String})", driver.Named("meter", f.Meter)))
-	}
-	if a := f.After; a != nil {
-		all = append(all, where(`completed_at < fromUnixTimestamp64Nano({at:Int64}, 'UTC') OR completed_at = fromUnixTimestamp64Nano({at:Int64}, 'UTC')
-			AND (gateway, boot, seq) < ({gateway:String}, {boot:UInt64}, {seq:UInt64})`,
-			driver.Named("at", a.CompletedAt), driver.Named("gateway", a.Gateway), driver.Named("boot", a.Boot), driver.Named("seq", a.Seq)))
-	}
-	return all
-}
-
 // Row is a call as it is read.
 type Row struct {
 	Gateway        string    `ch:"gateway"`
@@ -169,9 +117,25 @@ const rowColumns = `gateway, boot, seq, started_at, completed_at, api, api_versi
 	total_micros, upstream_micros, gateway_micros, bytes_in, bytes_out, cache_status, attempts, target, client_address, user_agent, trace_id,
 	meters, arrayMap(q -> toString(q), quantities) AS amounts, usage_source, end_reason, billable, reason, toString(call_units) AS units`
 
-// Calls returns calls of a tenant, the newest first.
+// Calls returns calls of a tenant, the newest first, or the oldest first when the filter says so.
 func (t *Table) Calls(ctx context.Context, tenant string, f Filter) ([]Row, error) {
+	order := "ORDER BY completed_at DESC, gateway DESC, boot DESC, seq DESC"
+	if f.Ascending {
+		order = "ORDER BY completed_at, gateway, boot, seq"
+	}
 	var rows []Row
-	err := t.read(ctx, &rows, tenant, rowColumns, f.conditions(), fmt.Sprintf("ORDER BY completed_at DESC, gateway DESC, boot DESC, seq DESC LIMIT %d", f.Limit))
+	err := t.read(ctx, &rows, tenant, rowColumns, f.conditions(), fmt.Sprintf("%s LIMIT %d", order, f.Limit))
 	return rows, err
+}
+
+// CountCalls returns how many calls of a tenant there are.
+func (t *Table) CountCalls(ctx context.Context, tenant string, f Filter) (uint64, error) {
+	var rows []struct {
+		Calls uint64 `ch:"n"`
+	}
+	err := t.read(ctx, &rows, tenant, "count() AS n", f.conditions(), "")
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	return rows[0].Calls, nil
 }

@@ -7,7 +7,6 @@ package clickhouse
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -15,15 +14,14 @@ import (
 	driver "github.com/ClickHouse/clickhouse-go/v2"
 )
 
-//go:embed schema.sql
-var schema string
-
 // maxConns bounds the connections: each partition inserts over one, the rest is for reading.
 const maxConns = 12
 
 // Table is the table calls. It is safe for concurrent use.
 type Table struct {
 	conn driver.Conn
+	// inserts has the settings of an insert besides those of Insert.
+	inserts driver.Settings
 }
 
 // CheckURL says what is wrong with the URL of a ClickHouse database, without its password.
@@ -37,9 +35,9 @@ func CheckURL(url string) error {
 	return nil
 }
 
-// Open connects and makes the table unless it is there.
-func Open(ctx context.Context, url string) (*Table, error) {
-	if err := CheckURL(url); err != nil {
+// Open connects and migrates: in every server of a cluster, unless its name is empty.
+func Open(ctx context.Context, url, cluster string) (*Table, error) {
+	if err := errors.Join(CheckURL(url), CheckCluster(cluster)); err != nil {
 		return nil, err
 	}
 	options, err := driver.ParseDSN(url)
@@ -55,17 +53,14 @@ func Open(ctx context.Context, url string) (*Table, error) {
 		return nil, fmt.Errorf("open ClickHouse: %w", err)
 	}
 	t := &Table{conn: conn}
-	if err := t.migrate(ctx); err != nil {
+	if cluster != "" {
+		// An insert is acknowledged once most of the replicas have it: it must survive the loss of one.
+		t.inserts = driver.Settings{"insert_quorum": "auto"}
+	}
+	if err := t.migrate(ctx, cluster); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return t, nil
-}
-
-func (t *Table) migrate(ctx context.Context) error {
-	if err := t.conn.Exec(ctx, schema); err != nil {
-		return fmt.Errorf("make the table calls in ClickHouse: %w", err)
-	}
-	return nil
 }
 
 // Close closes the connections.

@@ -172,3 +172,15 @@ func DeleteRefused(ctx context.Context, tx pgx.Tx, p Partition, sequence uint64)
 	return exec(ctx, tx, "forget refused message", `DELETE FROM refused_messages WHERE partition = $1 AND generation = $2 AND sequence = $3`,
 		p.Partition, p.Generation, int64(sequence))
 }
+
+// Completed returns when the calls of the landings that are done completed, of messages of a partition after one, up to
+// another, and false when there are none.
+func Completed(ctx context.Context, tx pgx.Tx, partition int, generation int32, after, upTo int64) (first, last int64, any bool, err error) {
+	var from, to *int64
+	err = tx.QueryRow(ctx, `SELECT min(first_completed), max(last_completed) FROM landings
+		WHERE partition = $1 AND generation = $2 AND last_sequence > $3 AND first_sequence <= $4 AND done_at IS NOT NULL`, partition, generation, after, upTo).Scan(&from, &to)
+	if err != nil || from == nil {
+		return 0, 0, false, wrap("read manifests", err)
+	}
+	return *from, *to, true, nil
+}

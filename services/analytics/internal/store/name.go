@@ -13,6 +13,8 @@ const (
 	API          = "api"
 	APIVersion   = "api-version"
 	Subscription = "subscription"
+	Product      = "product"
+	Plan         = "plan"
 )
 
 // PutName notes the name of a thing.
@@ -26,6 +28,16 @@ func PutName(ctx context.Context, tx pgx.Tx, tenant, kind, id, name string) erro
 func FindID(ctx context.Context, tx pgx.Tx, kind, nameOrID string) (id string, err error) {
 	err = tx.QueryRow(ctx, `SELECT id FROM names WHERE kind = $1 AND (id = $2 OR name = $2) ORDER BY id = $2 DESC, id DESC LIMIT 1`, kind, nameOrID).Scan(&id)
 	return id, wrap("find name", err)
+}
+
+// FindIDs returns the ids of all things of a tenant with that name or id, at most 1000: the version v1 of several APIs, for example.
+func FindIDs(ctx context.Context, tx pgx.Tx, tenant, kind, nameOrID string) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT id FROM names WHERE tenant_id = $1 AND kind = $2 AND (id = $3 OR name = $3) ORDER BY id LIMIT 1000`, tenant, kind, nameOrID)
+	if err != nil {
+		return nil, wrap("find names", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return ids, wrap("find names", err)
 }
 
 // Names returns the names of things by kind and id.

@@ -43,3 +43,13 @@ func wrap(what string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
+
+func one[T any](ctx context.Context, tx pgx.Tx, what, query string, args ...any) (T, error) {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		var none T
+		return none, wrap(what, err)
+	}
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[T])
+	return found, wrap(what, err)
+}

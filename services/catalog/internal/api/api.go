@@ -25,6 +25,7 @@ const documentTimeout = time.Minute
 func Register(a *operation.API, c *app.Catalog) {
 	registerAPIs(a, c)
 	registerVersions(a, c)
+	registerGovernance(a, c)
 	registerProducts(a, c)
 	registerPlans(a, c)
 	registerResources(a, c)
@@ -33,13 +34,13 @@ func Register(a *operation.API, c *app.Catalog) {
 type page struct{ operation.Page }
 
 type exportRequest struct {
-	Kind string `query:"kind" enum:"API,APIVersion,Product,Plan" description:"One kind; all when empty."`
+	Kind string `query:"kind" enum:"Ruleset,API,APIVersion,Product,Plan" description:"One kind; all when empty."`
 }
 
 func registerResources(a *operation.API, c *app.Catalog) {
 	operation.Register(a, operation.Op[resource.ApplyRequest, resource.ApplyResponse]{
 		Name: "ApplyCatalogResources", Method: http.MethodPost, Path: "/apply", Scope: write, Timeout: documentTimeout,
-		Summary: "Make APIs, their versions, products and plans as documents say, all or none.",
+		Summary: "Make the ruleset, APIs, their versions, products and plans as documents say, all or none.",
 		Handle: func(ctx context.Context, r *resource.ApplyRequest) (resource.ApplyResponse, error) {
 			return c.Apply(ctx, *r)
 		},

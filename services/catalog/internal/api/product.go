@@ -28,10 +28,10 @@ func registerProducts(a *operation.API, c *app.Catalog) {
 			return c.PutProduct(ctx, r.Product, r.Spec.Message)
 		},
 	})
-	operation.Register(a, operation.Op[page, operation.List[store.Product]]{
-		Name: "ListProducts", Method: http.MethodGet, Path: "/products", Scope: read, Summary: "The tenant's products.",
-		Handle: func(ctx context.Context, r *page) (operation.List[store.Product], error) {
-			rows, err := c.Products(ctx, r.Cursor, r.Size()+1)
+	operation.Register(a, operation.Op[listProducts, operation.List[store.Product]]{
+		Name: "ListProducts", Method: http.MethodGet, Path: "/products", Scope: read, Summary: "The tenant's products, or those that one account sees.",
+		Handle: func(ctx context.Context, r *listProducts) (operation.List[store.Product], error) {
+			rows, err := c.Products(ctx, r.Account, r.Cursor, r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(p store.Product) string { return p.Name }), err
 		},
 	})
@@ -39,6 +39,17 @@ func registerProducts(a *operation.API, c *app.Catalog) {
 		Name: "GetProduct", Method: http.MethodGet, Path: "/products/{product}", Scope: read, Summary: "One product.",
 		Handle: func(ctx context.Context, r *productPath) (store.Product, error) { return c.Product(ctx, r.Product) },
 	})
+}
+
+type listProducts struct {
+	operation.Page
+	Account string `query:"account" description:"Name of an account: only the products that it sees."`
+}
+
+type comparePlans struct {
+	Product string     `path:"product" description:"Name or id."`
+	Plans   []string   `json:"plans,omitempty" description:"Names or ids of plans; all that are not retired when left out."`
+	Usage   *app.Usage `json:"usage,omitempty" description:"Usage of a whole period, to be rated under each plan."`
 }
 
 type publishPlan struct {
@@ -60,6 +71,7 @@ type getPlan struct {
 type listPlans struct {
 	operation.Page
 	Product string `query:"product" description:"Name or id of a product."`
+	Account string `query:"account" description:"Name of an account: only plans of products that it sees."`
 }
 
 type listPlanVersions struct {
@@ -81,7 +93,7 @@ func registerPlans(a *operation.API, c *app.Catalog) {
 		Name: "ListPlans", Method: http.MethodGet, Path: "/plans", Scope: read, Summary: "Plans in their newest versions, of one product or of all.",
 		Handle: func(ctx context.Context, r *listPlans) (operation.List[store.Plan], error) {
 			product, plan, _ := strings.Cut(r.Cursor, "/")
-			rows, err := c.Plans(ctx, r.Product, product, plan, r.Size()+1)
+			rows, err := c.Plans(ctx, r.Product, r.Account, product, plan, r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(p store.Plan) string { return p.Product + "/" + p.Name }), err
 		},
 	})
@@ -100,6 +112,13 @@ func registerPlans(a *operation.API, c *app.Catalog) {
 			}
 			rows, err := c.PlanVersions(ctx, r.Product, r.Plan, uint32(before), r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(p store.Plan) string { return strconv.FormatUint(uint64(p.Version), 10) }), err
+		},
+	})
+	operation.Register(a, operation.Op[comparePlans, app.PlanComparison]{
+		Name: "ComparePlans", Method: http.MethodPost, Path: "/products/{product}/plan-comparison", Scope: read,
+		Summary: "Plans of a product side by side: limits, prices, what one gets, and what a given usage costs under each.",
+		Handle: func(ctx context.Context, r *comparePlans) (app.PlanComparison, error) {
+			return c.ComparePlans(ctx, r.Product, r.Plans, r.Usage)
 		},
 	})
 	operation.Register(a, operation.Op[planPath, store.Plan]{

@@ -9,13 +9,14 @@ import (
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/services/catalog/internal/app"
+	"github.com/tollgate/tollgate/services/catalog/internal/domain"
 	"github.com/tollgate/tollgate/services/catalog/internal/store"
 )
 
 type putAPIVersion struct {
 	APIVersion string               `path:"apiVersion"`
 	API        string               `json:"api" required:"true" description:"Name or id of the API that it belongs to."`
-	Spec       store.APIVersionSpec `json:"spec" required:"true" description:"openapi is the document itself and can be left out once the version is registered."`
+	Spec       store.APIVersionSpec `json:"spec" required:"true" description:"openapi is the document itself, or with gzip in a data URL (data:application/gzip;base64,...), and can be left out once the version is registered."`
 }
 
 type versionPath struct {
@@ -35,6 +36,14 @@ type listOperations struct {
 type changeStage struct {
 	APIVersion string `path:"apiVersion" description:"Name or id."`
 	Stage      string `json:"stage" required:"true" enum:"draft,mocked,published,deprecated,retired"`
+	// Sunset and DeprecationLink go with the stage deprecated.
+	Sunset          string `json:"sunset,omitempty" description:"Stage deprecated: when the version stops being served, as a date (its beginning in UTC) or a time (RFC 3339)."`
+	DeprecationLink string `json:"deprecationLink,omitempty" description:"Stage deprecated: URL of how to move to another version."`
+}
+
+type getDocument struct {
+	versionPath
+	Original bool `query:"original" description:"true: the document as it was given, where another was made of it."`
 }
 
 const versionsPath = "/api-versions/{apiVersion}"
@@ -60,11 +69,11 @@ func registerVersions(a *operation.API, c *app.Catalog) {
 			return c.APIVersion(ctx, r.APIVersion)
 		},
 	})
-	operation.Register(a, operation.Op[versionPath, operation.Raw]{
+	operation.Register(a, operation.Op[getDocument, operation.Raw]{
 		Name: "GetAPIVersionDocument", Method: http.MethodGet, Path: versionsPath + "/document", Scope: read,
-		Summary: "The OpenAPI document of an API version, as it was given.",
-		Handle: func(ctx context.Context, r *versionPath) (operation.Raw, error) {
-			text, err := c.Document(ctx, r.APIVersion)
+		Summary: "The OpenAPI document of an API version.",
+		Handle: func(ctx context.Context, r *getDocument) (operation.Raw, error) {
+			text, err := c.Document(ctx, r.APIVersion, r.Original)
 			return operation.Raw{ContentType: mediaType(text), Body: []byte(text)}, err
 		},
 	})
@@ -81,10 +90,10 @@ func registerVersions(a *operation.API, c *app.Catalog) {
 		},
 	})
 	operation.Register(a, operation.Op[changeStage, store.APIVersion]{
-		Name: "ChangeStage", Method: http.MethodPost, Path: versionsPath + "/stage", Scope: write,
+		Name: "ChangeStage", Method: http.MethodPost, Path: versionsPath + "/stage", Scope: write, Timeout: documentTimeout,
 		Summary: "Move an API version along its life cycle.",
 		Handle: func(ctx context.Context, r *changeStage) (store.APIVersion, error) {
-			return c.ChangeStage(ctx, r.APIVersion, r.Stage)
+			return c.ChangeStage(ctx, r.APIVersion, r.Stage, domain.Ending{Sunset: r.Sunset, Link: r.DeprecationLink})
 		},
 	})
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -27,7 +28,11 @@ func (c *Catalog) Apply(ctx context.Context, request resource.ApplyRequest) (res
 			specs[r.Metadata.Name], _ = spec.(*catalogv1.APIVersionSpec)
 		}
 	}
-	documents, err := c.read(ctx, specs)
+	rules, err := c.rulesAfter(ctx, request)
+	if err != nil {
+		return resource.ApplyResponse{}, err
+	}
+	documents, err := c.read(ctx, specs, rules)
 	if err != nil {
 		return resource.ApplyResponse{}, err
 	}
@@ -38,14 +43,39 @@ func (c *Catalog) Apply(ctx context.Context, request resource.ApplyRequest) (res
 	})
 }
 
+// rulesAfter returns the ruleset that there will be once the request is applied: documents in it go by that.
+func (c *Catalog) rulesAfter(ctx context.Context, request resource.ApplyRequest) (*catalogv1.RulesetSpec, error) {
+	for _, r := range request.Resources {
+		if r.Kind != "Ruleset" {
+			continue
+		}
+		spec, err := r.Decode()
+		if err != nil {
+			return nil, nil //nolint:nilerr // the resource is refused, with the others, when it is applied
+		}
+		if rules, ok := spec.(*catalogv1.RulesetSpec); ok && domain.CheckRuleset(r.Metadata.Name, rules) == nil {
+			return rules, nil
+		}
+		return nil, nil
+	}
+	return c.rules(ctx)
+}
+
 func (ch *change) put(ctx context.Context, r resource.Resource, spec proto.Message) (proto.Message, error) {
 	switch s := spec.(type) {
+	case *catalogv1.RulesetSpec:
+		before, err := ch.putRuleset(ctx, r.Metadata.Name, s)
+		return orNil(before), err
 	case *catalogv1.APISpec:
 		before, err := ch.putAPI(ctx, r.Metadata.Name, s)
 		return orNil(before), err
 	case *catalogv1.APIVersionSpec:
 		before, err := ch.putAPIVersion(ctx, r.Metadata.API, r.Metadata.Name, s)
-		return orNil(summarize(before, s)), err
+		if err != nil {
+			return nil, err
+		}
+		summary, err := summarize(before, s)
+		return orNil(summary), err
 	case *catalogv1.ProductSpec:
 		before, err := ch.putProduct(ctx, r.Metadata.Name, s)
 		return orNil(before), err
@@ -58,8 +88,12 @@ func (ch *change) put(ctx context.Context, r resource.Resource, spec proto.Messa
 
 // summarize returns the specification that a version had before and completes the new one with what it leaves as it was.
 // Both have the digest in place of the document.
-func summarize(row *store.APIVersion, after *catalogv1.APIVersionSpec) *catalogv1.APIVersionSpec {
-	digest := document.Digest(after.GetOpenapi())
+func summarize(row *store.APIVersion, after *catalogv1.APIVersionSpec) (*catalogv1.APIVersionSpec, error) {
+	text, err := document.Unpack(after.GetOpenapi())
+	if err != nil {
+		return nil, err
+	}
+	digest := document.Digest(text)
 	stage := domain.Draft
 	if row != nil {
 		stage = row.Stage
@@ -69,14 +103,14 @@ func summarize(row *store.APIVersion, after *catalogv1.APIVersionSpec) *catalogv
 	}
 	if row == nil {
 		after.Openapi = digestPrefix + digest
-		return nil
+		return nil, nil
 	}
-	if after.GetOpenapi() == "" {
+	if text == "" {
 		digest = row.DocumentSHA256
 	}
 	before, _ := proto.Clone(row.Spec.Message).(*catalogv1.APIVersionSpec)
 	before.Openapi, after.Openapi = digestPrefix+row.DocumentSHA256, digestPrefix+digest
-	return before
+	return before, nil
 }
 
 const digestPrefix = "sha256:"
@@ -92,18 +126,21 @@ func orNil[T any, M interface {
 	return m
 }
 
+// exportPlain is the size up to which a document is exported as it is; a larger one is compressed.
+const exportPlain = 1 << 20
+
 // exportPage is how many rows are read at once for an export.
 const exportPage = 200
 
 // exportKinds are the kinds that catalog owns, in the order in which they are applied.
-var exportKinds = []string{"API", "APIVersion", "Product", "Plan"}
+var exportKinds = []string{"Ruleset", "API", "APIVersion", "Product", "Plan"}
 
 // Export returns every resource as documents that Apply takes, of one kind or of all for "". Retired plans are left out:
 // nothing makes them again.
 func (c *Catalog) Export(ctx context.Context, kind string) (resource.Export, error) {
 	if kind != "" && !slices.Contains(exportKinds, kind) {
 		return resource.Export{}, problem.NewInvalid("request-invalid", "The request is not valid.").With(
-			problem.Field{Path: "kind", Message: "is not a kind of catalog's; want API, APIVersion, Product or Plan"})
+			problem.Field{Path: "kind", Message: "is not a kind of catalog's; want Ruleset, API, APIVersion, Product or Plan"})
 	}
 	return read(ctx, c, func(tx pgx.Tx, tenant string) (resource.Export, error) {
 		e := exporter{out: resource.Export{Resources: []resource.Resource{}}}
@@ -129,6 +166,15 @@ func (e *exporter) add(kind string, m resource.Metadata, spec proto.Message) err
 
 func (e *exporter) export(ctx context.Context, tx pgx.Tx, tenant, kind string) error {
 	switch kind {
+	case "Ruleset":
+		row, err := store.FindRuleset(ctx, tx, tenant)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return e.add(kind, resource.Metadata{Name: row.Name}, row.Spec.Message)
 	case "API":
 		return pages(func(after string) ([]store.API, error) { return store.APIs(ctx, tx, tenant, after, exportPage) },
 			func(a store.API) string { return a.Name },
@@ -137,15 +183,19 @@ func (e *exporter) export(ctx context.Context, tx pgx.Tx, tenant, kind string) e
 		return pages(func(after string) ([]store.APIVersion, error) {
 			return store.APIVersions(ctx, tx, tenant, "", after, exportPage)
 		}, func(v store.APIVersion) string { return v.Name }, func(v store.APIVersion) error {
-			text, err := store.Document(ctx, tx, v.ID)
+			text, err := store.Original(ctx, tx, v.ID)
 			if err != nil {
 				return err
 			}
-			v.Spec.Message.Openapi = text
+			if v.Spec.Message.Openapi, err = document.Pack(text, exportPlain); err != nil {
+				return err
+			}
 			return e.add(kind, resource.Metadata{Name: v.Name, API: v.API}, v.Spec.Message)
 		})
 	case "Product":
-		return pages(func(after string) ([]store.Product, error) { return store.Products(ctx, tx, tenant, after, exportPage) },
+		return pages(func(after string) ([]store.Product, error) {
+			return store.Products(ctx, tx, tenant, "", after, exportPage)
+		},
 			func(p store.Product) string { return p.Name },
 			func(p store.Product) error { return e.add(kind, resource.Metadata{Name: p.Name}, p.Spec.Message) })
 	default:
@@ -181,6 +231,6 @@ func pages[T any](next func(after string) ([]T, error), cursor func(T) string, d
 func plansOf(ctx context.Context, tx pgx.Tx, tenant, product string, do func(store.Plan) error) error {
 	var last store.Plan
 	return pages(func(string) ([]store.Plan, error) {
-		return store.Plans(ctx, tx, tenant, product, last.Product, last.Name, exportPage)
+		return store.Plans(ctx, tx, tenant, product, "", last.Product, last.Name, exportPage)
 	}, func(p store.Plan) string { last = p; return p.Name }, do)
 }

@@ -6,9 +6,11 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/eventlog"
@@ -17,23 +19,37 @@ import (
 	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/libs/resource"
 	"github.com/tollgate/tollgate/libs/service"
+	"github.com/tollgate/tollgate/services/catalog/internal/document"
 	"github.com/tollgate/tollgate/services/catalog/internal/domain"
+	"github.com/tollgate/tollgate/services/catalog/internal/inspect"
 	"github.com/tollgate/tollgate/services/catalog/internal/store"
 )
 
-// readers is how many documents are read at once: a large one takes seconds and half a gigabyte.
-const readers = 2
+// reading is how many bytes of documents are read at once: reading takes up to fifty times as much memory.
+const reading = document.MaxBytes
+
+// Options of the use cases.
+type Options struct {
+	// Inspect compares and checks documents.
+	Inspect *inspect.Runner
+	Log     *slog.Logger
+	// AllowPrivateReferences lets documents refer to documents at loopback and private addresses.
+	AllowPrivateReferences bool
+}
 
 // Catalog has the use cases. It is safe for concurrent use.
 type Catalog struct {
-	log   *eventlog.Log
-	db    *postgres.DB
-	slots chan struct{}
+	log     *eventlog.Log
+	db      *postgres.DB
+	options Options
+	inspect *inspect.Runner
+	logger  *slog.Logger
+	reading *semaphore.Weighted
 }
 
 // New returns the use cases over a database and its log.
-func New(log *eventlog.Log, db *postgres.DB) *Catalog {
-	return &Catalog{log: log, db: db, slots: make(chan struct{}, readers)}
+func New(log *eventlog.Log, db *postgres.DB, o Options) *Catalog {
+	return &Catalog{log: log, db: db, options: o, inspect: o.Inspect, logger: o.Log, reading: semaphore.NewWeighted(reading)}
 }
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
@@ -42,6 +58,8 @@ func newID() string { return uuid.Must(uuid.NewV7()).String() }
 type change struct {
 	*eventlog.Tx
 	tenant string
+	// actor and reason are those of the events.
+	actor, reason string
 	// documents were read before the transaction began.
 	documents documents
 	// products whose API versions have changed.
@@ -52,7 +70,7 @@ type change struct {
 func execute[R any](ctx context.Context, c *Catalog, read documents, fn func(ctx context.Context, ch *change) (R, error)) (R, error) {
 	return service.Execute(ctx, c.log, func(ctx context.Context, tx *eventlog.Tx) (R, error) {
 		p, _ := principal.From(ctx)
-		ch := &change{Tx: tx, tenant: p.Tenant, documents: read, products: map[string]bool{}}
+		ch := &change{Tx: tx, tenant: p.Tenant, actor: p.Subject, reason: principal.CommandFrom(ctx).Reason, documents: read, products: map[string]bool{}}
 		result, err := fn(ctx, ch)
 		if err == nil {
 			err = ch.checkMeters(ctx)
@@ -65,7 +83,7 @@ func execute[R any](ctx context.Context, c *Catalog, read documents, fn func(ctx
 func (ch *change) record(ctx context.Context, streamType, streamID string, version uint64, events []proto.Message) error {
 	ch.Append(streamType, streamID, version, events...)
 	for _, e := range events {
-		err := store.Project(ctx, ch, store.Fact{Tenant: ch.tenant, At: ch.Now(), Payload: e})
+		err := store.Project(ctx, ch, store.Fact{Tenant: ch.tenant, At: ch.Now(), Actor: ch.actor, Reason: ch.reason, Payload: e})
 		if err != nil {
 			return refusal(err)
 		}
@@ -75,7 +93,7 @@ func (ch *change) record(ctx context.Context, streamType, streamID string, versi
 
 // refusal gives what the database refuses its kind.
 func refusal(err error) error {
-	for _, name := range []string{"apis_name", "api_versions_name", "products_name", "plans_name"} {
+	for _, name := range []string{"apis_name", "api_versions_name", "products_name", "plans_name", "rulesets_tenant"} {
 		if postgres.Violates(err, name) {
 			// Somebody else was faster with the name: start again and find theirs.
 			return errors.Join(eventlog.ErrConflict, err)

@@ -78,10 +78,10 @@ func (c *Catalog) Product(ctx context.Context, nameOrID string) (store.Product, 
 	})
 }
 
-// Products returns products in order of their name.
-func (c *Catalog) Products(ctx context.Context, after string, limit int) ([]store.Product, error) {
+// Products returns products in order of their name: those that an account sees, by its name, or all for "".
+func (c *Catalog) Products(ctx context.Context, account, after string, limit int) ([]store.Product, error) {
 	return read(ctx, c, func(tx pgx.Tx, tenant string) ([]store.Product, error) {
-		return store.Products(ctx, tx, tenant, after, limit)
+		return store.Products(ctx, tx, tenant, account, after, limit)
 	})
 }
 
@@ -159,10 +159,11 @@ func (c *Catalog) Plan(ctx context.Context, product, plan string, version uint32
 	})
 }
 
-// Plans returns the plans of a product, or of all, in order of product and plan.
-func (c *Catalog) Plans(ctx context.Context, product, afterProduct, afterPlan string, limit int) ([]store.Plan, error) {
+// Plans returns the plans of a product, or of all, in order of product and plan: those of products that an account sees, by its
+// name, or all for "".
+func (c *Catalog) Plans(ctx context.Context, product, account, afterProduct, afterPlan string, limit int) ([]store.Plan, error) {
 	return read(ctx, c, func(tx pgx.Tx, tenant string) ([]store.Plan, error) {
-		return store.Plans(ctx, tx, tenant, product, afterProduct, afterPlan, limit)
+		return store.Plans(ctx, tx, tenant, product, account, afterProduct, afterPlan, limit)
 	})
 }
 

@@ -27,12 +27,15 @@ type documents map[string]readDocument
 
 type readDocument struct {
 	document document.Document
+	lint     *catalogv1.LintSummary
 	err      error
 }
 
-// read reads the documents of versions that are not registered yet, by their names. It is done before the transaction,
-// which would hold its locks meanwhile.
-func (c *Catalog) read(ctx context.Context, specs map[string]*catalogv1.APIVersionSpec) (documents, error) {
+// read reads the documents of versions that are not registered yet, by their names, and looks whether those that become mocked can
+// be. It is done before the transaction, which would hold its locks meanwhile.
+//
+// rules are those that new documents are checked against; nil for none.
+func (c *Catalog) read(ctx context.Context, specs map[string]*catalogv1.APIVersionSpec, rules *catalogv1.RulesetSpec) (documents, error) {
 	all := documents{}
 	if len(specs) == 0 {
 		return all, nil
@@ -44,31 +47,86 @@ func (c *Catalog) read(ctx context.Context, specs map[string]*catalogv1.APIVersi
 		return nil, err
 	}
 	for name, spec := range specs {
-		if _, known := registered[name]; known || spec.GetOpenapi() == "" {
-			continue
+		known, exists := registered[name]
+		switch {
+		case !exists && spec.GetOpenapi() != "":
+			all[name] = c.readNew(ctx, spec, rules)
+		case exists && spec.GetStage() == domain.Mocked && known.Stage != domain.Mocked:
+			all[name] = readDocument{err: c.mockStored(ctx, known.ID)}
 		}
-		d, err := c.readOne(ctx, spec.GetOpenapi(), domain.Validates(spec))
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		all[name] = readDocument{d, err}
 	}
 	return all, nil
 }
 
-func (c *Catalog) readOne(ctx context.Context, text string, validating bool) (document.Document, error) {
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-		return document.Read(ctx, text, validating)
-	case <-ctx.Done():
-		return document.Document{}, ctx.Err()
+// readNew reads the document of a version that is being registered.
+func (c *Catalog) readNew(ctx context.Context, spec *catalogv1.APIVersionSpec, rules *catalogv1.RulesetSpec) readDocument {
+	text, err := document.Unpack(spec.GetOpenapi())
+	if err != nil {
+		return readDocument{err: err}
 	}
+	o := document.Options{Validating: domain.Validates(spec), Mocked: spec.GetStage() == domain.Mocked}
+	if hosts := spec.GetExternalReferences(); len(hosts) > 0 {
+		if err := domain.CheckReferenceHosts(hosts); err != nil {
+			return readDocument{err: err}
+		}
+		o.References = document.NewReferences(hosts, c.options.AllowPrivateReferences)
+	}
+	d, err := c.readDocument(ctx, text, o)
+	if err != nil {
+		return readDocument{err: err}
+	}
+	lint, err := c.lintNew(ctx, rules, d.Text)
+	return readDocument{document: d, lint: lint, err: err}
+}
+
+// readDocument reads a document once its turn has come.
+func (c *Catalog) readDocument(ctx context.Context, text string, o document.Options) (document.Document, error) {
+	release, err := c.takeTurn(ctx, text)
+	if err != nil {
+		return document.Document{}, err
+	}
+	defer release()
+	return document.Read(ctx, text, o)
+}
+
+// takeTurn waits until a document of this size may be read.
+func (c *Catalog) takeTurn(ctx context.Context, text string) (release func(), err error) {
+	size := min(int64(len(text)), reading)
+	if err := c.reading.Acquire(ctx, size); err != nil {
+		return nil, err
+	}
+	return func() { c.reading.Release(size) }, nil
+}
+
+// mockStored says whether the gateways' mock answers can be made of the document that a version was registered with.
+func (c *Catalog) mockStored(ctx context.Context, id string) error {
+	text, err := read(ctx, c, func(tx pgx.Tx, _ string) (string, error) { return store.Document(ctx, tx, id) })
+	if err != nil {
+		return err
+	}
+	release, err := c.takeTurn(ctx, text)
+	if err != nil {
+		return err
+	}
+	defer release()
+	doc, err := document.Load(ctx, text)
+	if err != nil {
+		return err
+	}
+	_, err = document.Mocks(doc)
+	return err
 }
 
 // PutAPIVersion registers the version of that name, or configures it as the spec says.
 func (c *Catalog) PutAPIVersion(ctx context.Context, api, name string, spec *catalogv1.APIVersionSpec) (store.APIVersion, error) {
-	documents, err := c.read(ctx, map[string]*catalogv1.APIVersionSpec{name: spec})
+	rules, err := c.rules(ctx)
+	if err != nil {
+		return store.APIVersion{}, err
+	}
+	documents, err := c.read(ctx, map[string]*catalogv1.APIVersionSpec{name: spec}, rules)
 	if err != nil {
 		return store.APIVersion{}, err
 	}
@@ -98,6 +156,9 @@ func (ch *change) putAPIVersion(ctx context.Context, api, name string, spec *cat
 	case row.APIID != owner.ID:
 		return nil, problem.NewConflict("api-version-exists", "The API version %s belongs to the API %s.", name, row.API)
 	}
+	if err := ch.documents[name].err; err != nil {
+		return nil, err
+	}
 	if domain.Validates(spec) && !domain.Validates(row.Spec.Message) {
 		if err := ch.checkStored(ctx, row.ID); err != nil {
 			return nil, err
@@ -107,11 +168,41 @@ func (ch *change) putAPIVersion(ctx context.Context, api, name string, spec *cat
 	if err != nil {
 		return nil, err
 	}
-	events, err := v.Put(spec)
+	var operations []*catalogv1.Operation
+	if len(spec.GetAccess()) > 0 {
+		if operations, err = ch.operations(ctx, row.ID); err != nil {
+			return nil, err
+		}
+	}
+	given, err := unpacked(spec)
+	if err != nil {
+		return nil, err
+	}
+	events, err := v.Put(given, operations, ch.Now())
 	if err != nil {
 		return nil, err
 	}
 	return &row, ch.recordVersion(ctx, row.ID, version, events)
+}
+
+// unpacked returns the specification with its document as it is.
+func unpacked(spec *catalogv1.APIVersionSpec) (*catalogv1.APIVersionSpec, error) {
+	text, err := document.Unpack(spec.GetOpenapi())
+	if err != nil || text == spec.GetOpenapi() {
+		return spec, err
+	}
+	given, _ := proto.Clone(spec).(*catalogv1.APIVersionSpec)
+	given.Openapi = text
+	return given, nil
+}
+
+func (ch *change) operations(ctx context.Context, id string) ([]*catalogv1.Operation, error) {
+	rows, err := store.Operations(ctx, ch, id, 0, document.MaxOperations)
+	operations := make([]*catalogv1.Operation, len(rows))
+	for i, row := range rows {
+		operations[i] = row.Message()
+	}
+	return operations, err
 }
 
 // checkStored says whether requests can be validated against the document that a version was registered with.
@@ -120,7 +211,7 @@ func (ch *change) checkStored(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = document.Read(ctx, text, true)
+	_, err = document.Read(ctx, text, document.Options{Validating: true})
 	return err
 }
 
@@ -142,7 +233,7 @@ func (ch *change) register(ctx context.Context, api, name string, spec *catalogv
 		return err
 	}
 	id := newID()
-	events, err := domain.RegisterAPIVersion(id, a, name, spec, read.document)
+	events, err := domain.RegisterAPIVersion(id, a, name, spec, read.document, read.lint, ch.Now())
 	if err != nil {
 		return err
 	}
@@ -161,7 +252,16 @@ func (ch *change) recordVersion(ctx context.Context, id string, version uint64, 
 }
 
 // ChangeStage moves a version along its life cycle.
-func (c *Catalog) ChangeStage(ctx context.Context, nameOrID, stage string) (store.APIVersion, error) {
+func (c *Catalog) ChangeStage(ctx context.Context, nameOrID, stage string, e domain.Ending) (store.APIVersion, error) {
+	if stage == domain.Mocked {
+		row, err := c.APIVersion(ctx, nameOrID)
+		if err != nil {
+			return row, err
+		}
+		if err := c.mockStored(ctx, row.ID); err != nil {
+			return row, err
+		}
+	}
 	return execute(ctx, c, nil, func(ctx context.Context, ch *change) (store.APIVersion, error) {
 		row, err := store.FindAPIVersion(ctx, ch, ch.tenant, nameOrID)
 		if err != nil {
@@ -171,7 +271,7 @@ func (c *Catalog) ChangeStage(ctx context.Context, nameOrID, stage string) (stor
 		if err != nil {
 			return row, err
 		}
-		events, err := v.ChangeStage(stage)
+		events, err := v.ChangeStage(stage, e, ch.Now())
 		if err != nil {
 			return row, err
 		}
@@ -197,12 +297,15 @@ func (c *Catalog) APIVersions(ctx context.Context, api, after string, limit int)
 	})
 }
 
-// Document returns the OpenAPI document of a version as it was given.
-func (c *Catalog) Document(ctx context.Context, nameOrID string) (string, error) {
+// Document returns the OpenAPI document of a version, or the one that it was made of.
+func (c *Catalog) Document(ctx context.Context, nameOrID string, original bool) (string, error) {
 	return read(ctx, c, func(tx pgx.Tx, tenant string) (string, error) {
 		row, err := store.FindAPIVersion(ctx, tx, tenant, nameOrID)
 		if err != nil {
 			return "", versionNotFound(err, nameOrID)
+		}
+		if original {
+			return store.Original(ctx, tx, row.ID)
 		}
 		return store.Document(ctx, tx, row.ID)
 	})

@@ -1,9 +1,10 @@
-// Package document reads the OpenAPI document of an API version: versions 3.0 and 3.1, in JSON or YAML.
+// Package document reads the OpenAPI document of an API version: versions 3.0 and 3.1, in JSON or YAML, and Swagger 2.0, which
+// it converts. It makes of it what the rest of Tollgate goes by: operations, what they ask of callers, mock answers.
 //
 // Documents come from outside and are taken with bounds: size, number of values (aliases of YAML counted as often as they
-// are used), depth. Nothing but the document itself is ever read: references to other files and addresses are refused.
-// What is read here is what the gateways compile, by the same library. Reading is pure and safe for concurrent use; only
-// catalog imports this package.
+// are used), depth. References to other documents are refused, except those to hosts that the reader is told to trust, which
+// are read once and become part of the document. What is read here is what the gateways compile. Reading is safe for
+// concurrent use; only catalog imports this package.
 package document
 
 import (
@@ -17,16 +18,19 @@ import (
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/problem"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 )
 
 const (
-	// MaxBytes is the size of the largest document.
-	MaxBytes = 8 << 20
+	// MaxBytes is the size of the largest document. One that is larger could not be handed out in one message of NATS.
+	MaxBytes = 15 << 20
 	// MaxOperations is the largest number of operations of a document.
 	MaxOperations = 10_000
+	// maxOperationBytes is the size of what is known of all operations together.
+	maxOperationBytes = 2 << 20
 	// maxSummary is where a summary is cut, in characters.
 	maxSummary = 200
 )
@@ -36,11 +40,26 @@ const Path = "spec.openapi"
 
 // Document is what Tollgate needs to know of an OpenAPI document.
 type Document struct {
-	// SHA256 of the bytes, in hex.
+	// SHA256 of the bytes as they were given, in hex.
 	SHA256 string
 	// Version is the document's info.version.
 	Version    string
 	Operations []*catalogv1.Operation
+	// Text is the OpenAPI document: complete in itself, JSON or YAML.
+	Text string
+	// Original is what was given, where Text was made of it: Swagger 2.0, or a document with external references.
+	Original string
+}
+
+// Options of reading.
+type Options struct {
+	// Validating says that requests are to be validated against the document. Then regular expressions must be ones that gateways
+	// can use: OpenAPI has those of JavaScript, gateways those of RE2, which never take exponential time but have no look-ahead.
+	Validating bool
+	// Mocked says that mock answers are to be made of the document, and it is an error if they cannot be.
+	Mocked bool
+	// References are read through it; nil refuses them all.
+	References *References
 }
 
 // Digest returns the hex SHA-256 of a document's bytes.
@@ -50,63 +69,23 @@ func Digest(text string) string {
 }
 
 // Read reads a document. The error is of kind Invalid, or TooLarge, and says on which lines what is wrong.
-//
-// validating says that requests are to be validated against it. Then regular expressions must be ones that gateways can
-// use: OpenAPI has those of JavaScript, gateways those of RE2, which never take exponential time but have no look-ahead.
-func Read(ctx context.Context, text string, validating bool) (Document, error) {
-	doc, err := load(ctx, text, validating)
+func Read(ctx context.Context, text string, o Options) (Document, error) {
+	d := Document{SHA256: Digest(text), Text: text}
+	doc, made, err := load(ctx, text, o)
 	if err != nil {
 		return Document{}, err
 	}
-	operations, err := operationsOf(doc)
-	if err != nil {
+	if made != "" {
+		d.Text, d.Original = made, text
+	}
+	d.Version = doc.Info.Version
+	if d.Operations, err = operationsOf(doc); err != nil {
 		return Document{}, err
 	}
-	return Document{SHA256: Digest(text), Version: doc.Info.Version, Operations: operations}, nil
-}
-
-// load reads and validates. Examples and defaults are not checked against their schemas: that can take exponential time, and
-// nothing in Tollgate goes by them.
-func load(ctx context.Context, text string, validating bool) (*openapi3.T, error) {
-	if len(text) > MaxBytes {
-		return nil, problem.NewTooLarge("document-too-large", "The OpenAPI document is %d bytes long; the most is %d MiB.", len(text), MaxBytes>>20)
+	if o.Mocked {
+		_, err = Mocks(doc)
 	}
-	root, err := readTree(text)
-	if err != nil {
-		return nil, err
-	}
-	doc, err := openapi3.NewLoader().LoadFromData([]byte(text))
-	if err != nil {
-		return nil, invalid(loadErrors(err, root)...)
-	}
-	if err := checkVersion(doc, root); err != nil {
-		return nil, err
-	}
-	options := []openapi3.ValidationOption{
-		openapi3.EnableMultiError(), openapi3.DisableExamplesValidation(), openapi3.DisableSchemaDefaultsValidation(),
-		openapi3.AllowExtraSiblingFields("pathItems"), // of components in 3.1, which the library resolves but does not know
-	}
-	if !validating {
-		options = append(options, openapi3.DisableSchemaPatternValidation())
-	}
-	if err := doc.Validate(ctx, options...); err != nil {
-		return nil, invalid(validationErrors(ctx, err, text, options)...)
-	}
-	return doc, nil
-}
-
-func checkVersion(doc *openapi3.T, root *tree) error {
-	if version := doc.OpenAPIMajorMinor(); version == "3.0" || version == "3.1" {
-		return nil
-	}
-	if line := root.lineOf("swagger"); line > 0 {
-		return invalid(at(line, "the document is one of Swagger 2.0; convert it to OpenAPI 3.0 or 3.1"))
-	}
-	line := root.lineOf("openapi")
-	if line == 0 {
-		return invalid(`is no OpenAPI document: it has no field "openapi"; want "openapi: 3.0.3" or "openapi: 3.1.0" and the rest`)
-	}
-	return invalid(at(line, fmt.Sprintf("the document is of OpenAPI %q; want 3.0 or 3.1", doc.OpenAPI)))
+	return d, err
 }
 
 // maxErrors is how many errors of one document are reported at once.
@@ -124,6 +103,10 @@ func invalid(messages ...string) error {
 	return fields.Err("document-invalid", "The OpenAPI document is not valid.")
 }
 
+func tooLarge(size int) error {
+	return problem.NewTooLarge("document-too-large", "The OpenAPI document is %d bytes long; the most is %d MiB.", size, MaxBytes>>20)
+}
+
 func at(line int, message string) string {
 	if line == 0 {
 		return message
@@ -134,36 +117,54 @@ func at(line int, message string) string {
 // operationsOf returns the operations in the order of their paths and methods.
 func operationsOf(doc *openapi3.T) ([]*catalogv1.Operation, error) {
 	var all []*catalogv1.Operation
-	if doc.Paths == nil {
-		return nil, noOperations()
-	}
 	seen := map[string]string{}
+	size := 0
+	err := eachOperation(doc, func(method, path string, operation *openapi3.Operation) error {
+		if err := checkTemplate(path); err != nil {
+			return err
+		}
+		o := newOperation(method, path, operation)
+		o.Security = securityOf(doc, operation)
+		where := method + " " + path
+		if first, taken := seen[o.GetId()]; taken {
+			return invalid(fmt.Sprintf("the operations %s and %s have the same id %q; give each its own operationId", first, where, o.GetId()))
+		}
+		seen[o.GetId()] = where
+		if size += proto.Size(o); size > maxOperationBytes {
+			return invalid(fmt.Sprintf("the paths, ids, summaries and security requirements of the operations up to %s are longer than %d MiB together; split the API", where, maxOperationBytes>>20))
+		}
+		all = append(all, o)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(all) == 0:
+		return nil, invalid("has no operations; describe at least one under paths")
+	case len(all) > MaxOperations:
+		return nil, invalid(fmt.Sprintf("has %d operations; the most is %d", len(all), MaxOperations))
+	}
+	return all, nil
+}
+
+// eachOperation calls do for the operations in the order of their paths and methods.
+func eachOperation(doc *openapi3.T, do func(method, path string, o *openapi3.Operation) error) error {
+	if doc.Paths == nil {
+		return nil
+	}
 	for _, path := range slices.Sorted(slices.Values(doc.Paths.Keys())) {
 		item := doc.Paths.Value(path)
 		if item == nil {
 			continue
 		}
-		if err := checkTemplate(path); err != nil {
-			return nil, err
-		}
 		operations := item.Operations()
 		for _, method := range slices.Sorted(maps.Keys(operations)) {
-			o := newOperation(method, path, operations[method])
-			where := method + " " + path
-			if first, taken := seen[o.Id]; taken {
-				return nil, invalid(fmt.Sprintf("the operations %s and %s have the same id %q; give each its own operationId", first, where, o.Id))
+			if err := do(method, path, operations[method]); err != nil {
+				return err
 			}
-			seen[o.Id] = where
-			all = append(all, o)
 		}
 	}
-	switch {
-	case len(all) == 0:
-		return nil, noOperations()
-	case len(all) > MaxOperations:
-		return nil, invalid(fmt.Sprintf("has %d operations; the most is %d", len(all), MaxOperations))
-	}
-	return all, nil
+	return nil
 }
 
 // maxParameters is the largest number of parameters in a path.
@@ -171,10 +172,8 @@ const maxParameters = 16
 
 // checkTemplate refuses paths that OpenAPI allows and gateways do not route.
 func checkTemplate(path string) error {
-	for segment := range strings.SplitSeq(path, "/") {
-		if strings.Count(segment, "{") > 1 {
-			return invalid(fmt.Sprintf("the path %s has several parameters in the segment %q; gateways route one a segment, as in /{from}/{to}", path, segment))
-		}
+	if strings.Contains(path, "}{") {
+		return invalid(fmt.Sprintf("the path %s has parameters with nothing in between, so that nothing tells where one ends; put something there, as in /{from}/{to} or /{from}...{to}", path))
 	}
 	if strings.Count(path, "{") > maxParameters {
 		return invalid(fmt.Sprintf("the path %s has more than %d parameters", path, maxParameters))
@@ -182,29 +181,75 @@ func checkTemplate(path string) error {
 	return nil
 }
 
-func noOperations() error {
-	return invalid("has no operations; describe at least one under paths")
+// idOf returns the id by which Tollgate knows an operation.
+func idOf(method, path string, o *openapi3.Operation) string {
+	if o.OperationID != "" {
+		return o.OperationID
+	}
+	return method + " " + path
 }
 
 func newOperation(method, path string, o *openapi3.Operation) *catalogv1.Operation {
-	id := o.OperationID
-	if id == "" {
-		id = method + " " + path
-	}
 	summary := []rune(strings.TrimSpace(o.Summary))
 	if len(summary) > maxSummary {
 		summary = append(summary[:maxSummary-1], '…')
 	}
-	return &catalogv1.Operation{Id: id, Method: method, Path: path, Summary: string(summary), Deprecated: o.Deprecated}
+	return &catalogv1.Operation{Id: idOf(method, path, o), Method: method, Path: path, Summary: string(summary), Deprecated: o.Deprecated}
+}
+
+// securityOf returns the alternatives that an operation asks of its caller: its own, or those of the document.
+func securityOf(doc *openapi3.T, o *openapi3.Operation) []*catalogv1.Security {
+	requirements := doc.Security
+	if o.Security != nil {
+		requirements = *o.Security
+	}
+	var all []*catalogv1.Security
+	for _, requirement := range requirements {
+		alternative := &catalogv1.Security{}
+		for _, name := range slices.Sorted(maps.Keys(requirement)) {
+			kind := schemeType(doc, name)
+			if !slices.Contains(alternative.Types, kind) {
+				alternative.Types = append(alternative.Types, kind)
+			}
+			if kind != "oauth2" && kind != "openIdConnect" {
+				continue
+			}
+			for _, scope := range requirement[name] {
+				if !slices.Contains(alternative.Scopes, scope) {
+					alternative.Scopes = append(alternative.Scopes, scope)
+				}
+			}
+		}
+		all = append(all, alternative)
+	}
+	return all
+}
+
+func schemeType(doc *openapi3.T, name string) string {
+	if doc.Components == nil {
+		return ""
+	}
+	if s := doc.Components.SecuritySchemes[name]; s != nil && s.Value != nil {
+		return s.Value.Type
+	}
+	return ""
 }
 
 // loadErrors says what kept a document from being loaded.
-func loadErrors(err error, root *tree) []string {
+func loadErrors(err error, text string) []string {
 	var external *openapi3.DisallowedExternalRefError
 	if errors.As(err, &external) {
-		return []string{at(root.lineOfReference(external.Ref), fmt.Sprintf("the reference %q leads out of the document; put what it refers to under components and refer to that, as in \"#/components/schemas/Pet\"", external.Ref))}
+		return []string{leadsOut(external.Ref, text)}
 	}
-	text := strings.TrimPrefix(err.Error(), "failed to unmarshal data: ")
-	text = strings.TrimPrefix(text, "yaml error: yaml: construct errors: ")
-	return []string{text}
+	var reference *referenceError
+	if errors.As(err, &reference) {
+		return []string{at(lineOfReference(text, reference.ref), reference.Error())}
+	}
+	message := strings.TrimPrefix(err.Error(), "failed to unmarshal data: ")
+	message = strings.TrimPrefix(message, "yaml error: yaml: construct errors: ")
+	return []string{message}
+}
+
+func leadsOut(ref, text string) string {
+	return at(lineOfReference(text, ref), fmt.Sprintf("the reference %q leads out of the document; put what it refers to under components and refer to that, as in \"#/components/schemas/Pet\", or list the host in externalReferences", ref))
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -20,15 +19,8 @@ const (
 // tree is a document before anything is made of it.
 type tree struct{ root *yaml.Node }
 
-// readTree parses a document, of which JSON is the part of YAML that it is, and keeps it within bounds. What follows can
-// then recurse and follow aliases without care.
+// readTree parses a document, of which JSON is the part of YAML that it is, and keeps it within bounds.
 func readTree(text string) (*tree, error) {
-	switch {
-	case strings.TrimSpace(text) == "":
-		return nil, invalid("is empty; give the OpenAPI document itself, as JSON or YAML")
-	case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
-		return nil, invalid("is not text in UTF-8 without the character U+0000")
-	}
 	decoder := yaml.NewDecoder(strings.NewReader(text))
 	var document yaml.Node
 	if err := decoder.Decode(&document); err != nil {
@@ -95,25 +87,24 @@ func uniqueKeys(n *yaml.Node) error {
 	return nil
 }
 
-// lineOf returns the line of a key of the root, 0 when there is none.
-func (t *tree) lineOf(key string) int {
+// keys returns the lines of the keys of the root.
+func (t *tree) keys() map[string]int {
+	lines := map[string]int{}
 	for i := 0; i+1 < len(t.root.Content); i += 2 {
-		if t.root.Content[i].Value == key {
-			return t.root.Content[i].Line
-		}
+		lines[t.root.Content[i].Value] = t.root.Content[i].Line
 	}
-	return 0
+	return lines
 }
 
 // lineOfReference returns the line of the first "$ref" with the value, 0 when there is none.
-func (t *tree) lineOfReference(ref string) int { return lineOfReference(t.root, ref) }
+func (t *tree) lineOfReference(ref string) int { return referenceLine(t.root, ref) }
 
-func lineOfReference(n *yaml.Node, ref string) int {
+func referenceLine(n *yaml.Node, ref string) int {
 	for i, child := range n.Content {
 		if n.Kind == yaml.MappingNode && i%2 == 1 && n.Content[i-1].Value == "$ref" && child.Value == ref {
 			return child.Line
 		}
-		if line := lineOfReference(child, ref); line > 0 {
+		if line := referenceLine(child, ref); line > 0 {
 			return line
 		}
 	}

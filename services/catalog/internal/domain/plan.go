@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -67,6 +68,7 @@ func checkPlan(spec *catalogv1.PlanSpec, meters []string) error {
 	var fields problem.Fields
 	checkTitle("spec.title", spec.GetTitle(), &fields)
 	checkLength("spec.description", spec.GetDescription(), maxDescription, &fields)
+	checkTerms(spec, &fields)
 	if _, err := rating.Compile(spec); err != nil {
 		var known *problem.Error
 		if !errors.As(err, &known) {
@@ -117,4 +119,26 @@ func CheckMeters(product, plan string, spec *catalogv1.PlanSpec, meters []string
 		}
 	}
 	return nil
+}
+
+// maxExpiry is how long a request may wait, in days.
+const maxExpiry = 3650
+
+// checkTerms checks what the subscription service goes by.
+func checkTerms(spec *catalogv1.PlanSpec, fields *problem.Fields) {
+	if terms := spec.GetTerms(); terms != nil {
+		if terms.GetVersion() == "" || len(terms.GetVersion()) > maxTitle {
+			fields.Add("spec.terms.version", `is not 1 to %d bytes long; name the wording, as in "2027-01"`, maxTitle)
+		}
+		u, err := url.Parse(terms.GetUrl())
+		if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" || len(terms.GetUrl()) > maxURL {
+			fields.Add("spec.terms.url", "%q is not an absolute URL without credentials as in https://example.com/terms/2027-01", terms.GetUrl())
+		}
+	}
+	switch days := spec.GetRequestExpiresDays(); {
+	case days > maxExpiry:
+		fields.Add("spec.requestExpiresDays", "%d is more than %d days", days, maxExpiry)
+	case days > 0 && spec.GetApproval() == "auto" && spec.GetCapacity() == 0:
+		fields.Add("spec.requestExpiresDays", "is set, but requests for the plan are approved at once and never wait; set approval to required, or a capacity")
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/problem"
+	"github.com/tollgate/tollgate/libs/resource"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 )
 
@@ -69,6 +70,7 @@ func (p Product) check(spec *catalogv1.ProductSpec, versions map[string]Referenc
 	case n > maxIncludes:
 		fields.Add("spec.includes", "has %d API versions; at most %d are taken", n, maxIncludes)
 	}
+	checkVisibility(spec, &fields)
 	var ids []string
 	for i, item := range spec.GetIncludes() {
 		path := index("spec.includes", i) + ".apiVersion"
@@ -85,4 +87,30 @@ func (p Product) check(spec *catalogv1.ProductSpec, versions map[string]Referenc
 		}
 	}
 	return ids, fields.Err("product-invalid", "The product is not valid.")
+}
+
+// The visibilities of a product.
+const (
+	public  = "public"
+	private = "private"
+)
+
+const maxAccounts = 1000
+
+func checkVisibility(spec *catalogv1.ProductSpec, fields *problem.Fields) {
+	accounts := spec.GetAccounts()
+	switch v := spec.GetVisibility(); {
+	case v != "" && v != public && v != private:
+		fields.Add("spec.visibility", "%q is not a visibility; want public or private", v)
+	case v != private && len(accounts) > 0:
+		fields.Add("spec.accounts", "names accounts, but every account sees a public product; set visibility to private, or take the accounts out")
+	case len(accounts) > maxAccounts:
+		fields.Add("spec.accounts", "has %d accounts; at most %d are taken", len(accounts), maxAccounts)
+	}
+	checkEach("spec.accounts", accounts, fields, func(name string) string {
+		if resource.CheckName(name) != nil {
+			return "is not the name of an account: want 1 to 63 lower-case letters, digits and hyphens"
+		}
+		return ""
+	})
 }

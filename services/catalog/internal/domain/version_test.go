@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -24,6 +25,10 @@ func apply[S any](state S, evolve func(S, proto.Message) S, events []proto.Messa
 }
 
 const text = "the document"
+
+var now = time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)
+
+var operations = []*catalogv1.Operation{{Id: "getCurrent", Method: "GET", Path: "/current/{city}"}, {Id: "POST /forecasts", Method: "POST", Path: "/forecasts"}}
 
 var api = domain.API{ID: "a", Name: "weather", Spec: &catalogv1.APISpec{Title: "Weather"}}
 
@@ -46,7 +51,7 @@ func spec(t require.TestingT, more string) *catalogv1.APIVersionSpec {
 }
 
 func registered(t require.TestingT, more string) domain.APIVersion {
-	events, err := domain.RegisterAPIVersion("v", api, "weather-v1", spec(t, more), document.Document{SHA256: document.Digest(text)})
+	events, err := domain.RegisterAPIVersion("v", api, "weather-v1", spec(t, more), document.Document{SHA256: document.Digest(text)}, nil, now)
 	require.NoError(t, err)
 	return apply(domain.APIVersion{}, domain.APIVersion.Evolve, events)
 }
@@ -87,10 +92,24 @@ func TestWhatIsWrongInAVersion(t *testing.T) {
 		`"policies":[{"kind":"cors","origins":["a.example"]}]`: "spec.policies[0].origins[0]", `"policies":[{"kind":"cors","origins":["*"],"request":true}]`: "spec.policies[0].request",
 		`"policies":[{"kind":"cors","origins":["*"],"methods":["get"]}]`: "spec.policies[0].methods[0]", `"policies":[{"kind":"cors","origins":["*"],"headers":["a b"]}]`: "spec.policies[0].headers[0]",
 		`"policies":[{"kind":"cors","origins":["*"],"expose":[""]}]`: "spec.policies[0].expose[0]", `"policies":[{"kind":"cors","origins":["*"],"maxAge":"25h"}]`: "spec.policies[0].maxAge",
+		`"authenticate":["jwt"]`: "spec.issuers", `"issuers":[{"issuer":"a","jwksUri":"https://a","audiences":["w"]}]`: "spec.issuers",
+		`"authenticate":["jwt"],"issuers":[{"jwksUri":"https://a","audiences":["w"]}]`:                                                                     "spec.issuers[0].issuer",
+		`"authenticate":["jwt"],"issuers":[{"issuer":"a","jwksUri":"http://a.example","audiences":["w"]}]`:                                                 "spec.issuers[0].jwksUri",
+		`"authenticate":["jwt"],"issuers":[{"issuer":"a","jwksUri":"https://u:secret@a.example","audiences":["w"]}]`:                                       "spec.issuers[0].jwksUri",
+		`"authenticate":["jwt"],"issuers":[{"issuer":"a","jwksUri":"https://a.example"}]`:                                                                  "spec.issuers[0].audiences",
+		`"authenticate":["jwt"],"issuers":[{"issuer":"a","jwksUri":"https://a","audiences":["w"]},{"issuer":"a","jwksUri":"https://a","audiences":["w"]}]`: "spec.issuers[1].issuer",
+		`"access":[{"scopes":["read"]}]`: "spec.access[0]", `"authenticate":["apiKey"],"access":[{}]`: "spec.access[0]",
+		`"authenticate":["apiKey"],"access":[{"scopes":["a b"]}]`:                                                   "spec.access[0].scopes[0]",
+		`"authenticate":["apiKey"],"access":[{"operations":["nothing"],"scopes":["read"]}]`:                         "spec.access[0].operations[0]",
+		`"authenticate":["apiKey"],"access":[{"roles":["a"]},{"operations":["GET /current/{city}"],"roles":["b"]}]`: "spec.access[1].roles",
+		`"sunset":"2027-06-30"`: "spec.sunset", `"stage":"deprecated","sunset":"soon"`: "spec.sunset", `"stage":"deprecated","sunset":"2027-01-02"`: "spec.sunset",
+		`"deprecationLink":"https://example.com/v2"`: "spec.deprecationLink", `"stage":"deprecated","deprecationLink":"/v2"`: "spec.deprecationLink",
+		`"stage":"deprecated","deprecationLink":"https://u:secret@example.com"`: "spec.deprecationLink",
+		`"externalReferences":["*.example.com"]`:                                "spec.externalReferences[0]", `"externalReferences":["https://example.com"]`: "spec.externalReferences[0]",
 	} {
 		t.Run(more, func(t *testing.T) {
 			t.Parallel()
-			_, err := domain.RegisterAPIVersion("v", api, "weather-v1", spec(t, more), document.Document{})
+			_, err := domain.RegisterAPIVersion("v", api, "weather-v1", spec(t, more), document.Document{Operations: operations}, nil, now)
 			require.Equal(t, problem.Invalid, problem.KindOf(err))
 			var known *problem.Error
 			require.ErrorAs(t, err, &known)
@@ -119,7 +138,7 @@ func TestWhatIsRightInAVersion(t *testing.T) {
 func TestAVersionOfADeletedAPI(t *testing.T) {
 	t.Parallel()
 	deleted := api.Evolve(&catalogv1.APIDeleted{Api: "a"})
-	_, err := domain.RegisterAPIVersion("v", deleted, "weather-v1", spec(t, ``), document.Document{})
+	_, err := domain.RegisterAPIVersion("v", deleted, "weather-v1", spec(t, ``), document.Document{}, nil, now)
 	require.Equal(t, problem.Conflict, problem.KindOf(err))
 	_, err = deleted.Change(&catalogv1.APISpec{Title: "X"})
 	require.Equal(t, problem.Conflict, problem.KindOf(err))
@@ -132,13 +151,55 @@ func TestTheDocumentNeverChanges(t *testing.T) {
 	v := registered(t, ``)
 	other := spec(t, ``)
 	other.Openapi = "another document"
-	_, err := v.Put(other)
+	_, err := v.Put(other, nil, now)
 	require.Equal(t, problem.Conflict, problem.KindOf(err))
 	require.ErrorContains(t, err, "register a new version")
 	other.Openapi = ""
-	events, err := v.Put(other)
+	events, err := v.Put(other, nil, now)
 	require.NoError(t, err)
 	require.Empty(t, events)
+}
+
+func TestWhatCallersNeed(t *testing.T) {
+	t.Parallel()
+	_, err := domain.RegisterAPIVersion("v", api, "weather-v1", spec(t, `"authenticate":["oauth2","jwt"],
+		"access":[{"scopes":["read"]},{"operations":["getCurrent"],"scopes":["current"],"roles":["admin"]},{"operations":["POST /forecasts"],"roles":["buyer"]}],
+		"issuers":[{"issuer":"https://login.example.com","jwksUri":"http://127.0.0.1:8080/jwks","audiences":["weather"]}]`), document.Document{Operations: operations}, nil, now)
+	require.NoError(t, err)
+}
+
+func TestTheEndOfAVersion(t *testing.T) {
+	t.Parallel()
+	v := registered(t, ``)
+	v.Stage = domain.Published
+	_, err := v.ChangeStage(domain.Retired, domain.Ending{Sunset: "2027-06-30"}, now)
+	require.ErrorContains(t, err, "belongs to the stage deprecated")
+	_, err = v.ChangeStage(domain.Deprecated, domain.Ending{Sunset: "2026-06-30"}, now)
+	require.ErrorContains(t, err, "is not after now")
+
+	events, err := v.ChangeStage(domain.Deprecated, domain.Ending{Sunset: "2027-06-30", Link: "https://example.com/v2"}, now)
+	require.NoError(t, err)
+	require.Len(t, events, 2)
+	v = apply(v, domain.APIVersion.Evolve, events)
+	at, ok := domain.Sunset(v.Spec)
+	require.True(t, ok)
+	require.Equal(t, time.Date(2027, 6, 30, 0, 0, 0, 0, time.UTC), at)
+
+	events, err = v.ChangeStage(domain.Deprecated, domain.Ending{Sunset: "2027-05-01T12:00:00+02:00"}, now)
+	require.NoError(t, err)
+	require.Len(t, events, 1, "another end, the same stage")
+	v = apply(v, domain.APIVersion.Evolve, events)
+	require.Equal(t, "https://example.com/v2", v.Spec.GetDeprecationLink(), "what is left out stays")
+
+	same := spec(t, `"stage":"deprecated","sunset":"2027-05-01T12:00:00+02:00","deprecationLink":"https://example.com/v2"`)
+	events, err = v.Put(same, nil, now.AddDate(1, 0, 0))
+	require.NoError(t, err, "an end that has come may stay")
+	require.Empty(t, events)
+
+	events, err = v.ChangeStage(domain.Published, domain.Ending{}, now)
+	require.NoError(t, err)
+	v = apply(v, domain.APIVersion.Evolve, events)
+	require.Empty(t, v.Spec.GetSunset()+v.Spec.GetDeprecationLink())
 }
 
 // allowed is the life cycle, written down a second time.
@@ -151,8 +212,8 @@ func TestTheLifeCycle(t *testing.T) {
 	for _, from := range domain.Stages() {
 		for _, to := range domain.Stages() {
 			v := registered(t, `"stage":"`+from+`"`)
-			events, err := v.ChangeStage(to)
-			put, putErr := v.Put(spec(t, `"stage":"`+to+`"`))
+			events, err := v.ChangeStage(to, domain.Ending{}, now)
+			put, putErr := v.Put(spec(t, `"stage":"`+to+`"`), nil, now)
 			switch {
 			case from == to:
 				require.NoError(t, err)
@@ -170,9 +231,9 @@ func TestTheLifeCycle(t *testing.T) {
 	}
 	v := registered(t, `"stage":"mocked"`)
 	v.Spec.Upstream = nil
-	_, err := v.ChangeStage(domain.Published)
+	_, err := v.ChangeStage(domain.Published, domain.Ending{}, now)
 	require.ErrorContains(t, err, "no upstream")
-	_, err = v.ChangeStage("done")
+	_, err = v.ChangeStage("done", domain.Ending{}, now)
 	require.Equal(t, problem.Invalid, problem.KindOf(err))
 }
 
@@ -186,7 +247,7 @@ func TestVersionProperties(t *testing.T) {
 			wanted := spec(t, ``)
 			wanted.Stage = rapid.SampledFrom(append(domain.Stages(), "")).Draw(t, "stage")
 			wanted.Route.Prefix = rapid.SampledFrom([]string{"/a", "/b"}).Draw(t, "prefix")
-			events, err := v.Put(wanted)
+			events, err := v.Put(wanted, nil, now)
 			if err != nil {
 				require.Equal(t, problem.Conflict, problem.KindOf(err))
 				continue
@@ -196,7 +257,7 @@ func TestVersionProperties(t *testing.T) {
 			if wanted.GetStage() != "" {
 				require.Equal(t, wanted.GetStage(), v.Stage)
 			}
-			again, err := v.Put(wanted)
+			again, err := v.Put(wanted, nil, now)
 			require.NoError(t, err)
 			require.Empty(t, again)
 			if before.Stage == domain.Retired {

@@ -3,6 +3,7 @@ package follow
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -69,18 +70,66 @@ func compile(ctx context.Context, tx pgx.Tx, v store.GatewayVersion, revision ui
 	}
 	spec := v.Spec.Message
 	d.Route, d.Upstream, d.Authenticate, d.Policies = spec.GetRoute(), spec.GetUpstream(), spec.GetAuthenticate(), spec.GetPolicies()
+	d.Issuers = spec.GetIssuers()
 	d.Meters = slices.Sorted(maps.Keys(spec.GetMeters()))
+	deprecate(d, v)
 	operations, err := store.Operations(ctx, tx, v.ID, 0, document.MaxOperations)
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range operations {
-		d.Operations = append(d.Operations, &catalogv1.Operation{
-			Id: o.ID, Method: o.Method, Path: o.Path, Summary: o.Summary, Deprecated: o.Deprecated,
-		})
+	for _, row := range operations {
+		o := row.Message()
+		if a := domain.AccessOf(spec, o); a != nil {
+			d.Access = append(d.Access, a)
+		}
+		o.Security = nil // which access says
+		d.Operations = append(d.Operations, o)
 	}
-	if domain.Validates(spec) {
-		d.Openapi, err = store.Document(ctx, tx, v.ID)
+	return d, withDocument(ctx, tx, d, v)
+}
+
+// deprecate says since when the version is deprecated, and its end.
+func deprecate(d *gatewayv1.APIDocument, v store.GatewayVersion) {
+	if v.Stage != domain.Deprecated {
+		return
 	}
-	return d, err
+	if v.DeprecatedAt != nil {
+		d.DeprecatedAt = v.DeprecatedAt.Unix()
+	}
+	if v.SunsetAt != nil {
+		d.SunsetAt = v.SunsetAt.Unix()
+	}
+	d.DeprecationLink = v.Spec.Message.GetDeprecationLink()
+}
+
+// plainDocument is the size up to which an OpenAPI document travels as it is, in bytes.
+const plainDocument = 64 << 10
+
+// withDocument adds what is made of the OpenAPI document, for versions that need it.
+func withDocument(ctx context.Context, tx pgx.Tx, d *gatewayv1.APIDocument, v store.GatewayVersion) error {
+	mocked, validated := v.Stage == domain.Mocked, domain.Validates(v.Spec.Message)
+	if !mocked && !validated {
+		return nil
+	}
+	text, err := store.Document(ctx, tx, v.ID)
+	if err != nil {
+		return err
+	}
+	if mocked {
+		doc, err := document.Load(ctx, text)
+		if err != nil {
+			return fmt.Errorf("mock API version %s: %w", v.Name, err)
+		}
+		if d.Mocks, err = document.Mocks(doc); err != nil {
+			return fmt.Errorf("mock API version %s: %w", v.Name, err)
+		}
+	}
+	switch {
+	case !validated:
+	case len(text) <= plainDocument:
+		d.Openapi = text
+	default:
+		d.OpenapiGzip, err = document.Compress(text)
+	}
+	return err
 }

@@ -62,10 +62,16 @@ type APIVersion struct {
 	Spec            APIVersionSpec `db:"spec" json:"spec" description:"Without the document; see GetAPIVersionDocument."`
 	DocumentSHA256  string         `db:"document_sha256" json:"documentSha256"`
 	DocumentVersion string         `db:"document_version" json:"documentVersion"`
-	CreatedAt       time.Time      `db:"created_at" json:"createdAt"`
+	// Converted says that the document was made of another: of Swagger 2.0, or of one with external references.
+	Converted bool `db:"converted" json:"converted" description:"The document was made of the one given, which is the original: see GetAPIVersionDocument."`
+	// Lint is how the document complied with the ruleset when it was registered.
+	Lint         *LintSummary `db:"lint" json:"lint,omitempty" description:"Results of the ruleset when the version was registered, where there was one."`
+	CreatedAt    time.Time    `db:"created_at" json:"createdAt"`
+	DeprecatedAt *time.Time   `db:"deprecated_at" json:"deprecatedAt,omitempty"`
 }
 
-const versionQuery = `SELECT v.id, v.name, v.api_id, a.name AS api, v.stage, v.spec, v.document_sha256, v.document_version, v.created_at
+const versionQuery = `SELECT v.id, v.name, v.api_id, a.name AS api, v.stage, v.spec, v.document_sha256, v.document_version,
+		v.original <> '' AS converted, v.lint, v.created_at, v.deprecated_at
 	FROM api_versions v JOIN apis a ON a.id = v.api_id WHERE v.tenant_id = $1 `
 
 // FindAPIVersion returns an API version by its name or id.
@@ -101,6 +107,12 @@ func Document(ctx context.Context, tx pgx.Tx, version string) (text string, err 
 	return text, wrap("read document", err)
 }
 
+// Original returns the document of a version as it was given, by the version's id.
+func Original(ctx context.Context, tx pgx.Tx, version string) (text string, err error) {
+	err = tx.QueryRow(ctx, `SELECT CASE original WHEN '' THEN document ELSE original END FROM api_versions WHERE id = $1`, version).Scan(&text)
+	return text, wrap("read original document", err)
+}
+
 // Operation is one method and path of a version's document.
 type Operation struct {
 	Number     int    `db:"number" json:"-"`
@@ -109,11 +121,36 @@ type Operation struct {
 	Path       string `db:"path" json:"path"`
 	Summary    string `db:"summary" json:"summary,omitempty"`
 	Deprecated bool   `db:"deprecated" json:"deprecated"`
+	// Security has the alternatives that the document asks of the caller; none means that nothing is asked.
+	Security []Security `db:"security" json:"security,omitempty"`
+}
+
+// Security is one alternative of what an operation asks of its caller: everything in it together.
+type Security struct {
+	Types  []string `json:"types,omitempty"`
+	Scopes []string `json:"scopes,omitempty"`
+}
+
+func securityOf(alternatives []*catalogv1.Security) []Security {
+	all := make([]Security, len(alternatives))
+	for i, s := range alternatives {
+		all[i] = Security{Types: s.GetTypes(), Scopes: s.GetScopes()}
+	}
+	return all
+}
+
+// Message returns the operation as events and documents have it.
+func (o Operation) Message() *catalogv1.Operation {
+	m := &catalogv1.Operation{Id: o.ID, Method: o.Method, Path: o.Path, Summary: o.Summary, Deprecated: o.Deprecated}
+	for _, s := range o.Security {
+		m.Security = append(m.Security, &catalogv1.Security{Types: s.Types, Scopes: s.Scopes})
+	}
+	return m
 }
 
 // Operations returns operations of a version in their order, after a number.
 func Operations(ctx context.Context, tx pgx.Tx, version string, after, limit int) ([]Operation, error) {
-	return collect[Operation](ctx, tx, "list operations", `SELECT number, id, method, path, summary, deprecated FROM operations
+	return collect[Operation](ctx, tx, "list operations", `SELECT number, id, method, path, summary, deprecated, security FROM operations
 		WHERE api_version_id = $1 AND number > $2 ORDER BY number LIMIT $3`, version, after, limit)
 }
 
@@ -127,15 +164,31 @@ type GatewayVersion struct {
 	Stage    string         `db:"stage"`
 	Spec     APIVersionSpec `db:"spec"`
 	Products []string       `db:"products"`
+	// DeprecatedAt is since when the version is deprecated, SunsetAt when it ends.
+	DeprecatedAt *time.Time `db:"deprecated_at"`
+	SunsetAt     *time.Time `db:"sunset_at"`
 }
 
 // GatewayVersions returns the version with this id, or every version that the product with this id includes or has
 // included.
 func GatewayVersions(ctx context.Context, tx pgx.Tx, id string) ([]GatewayVersion, error) {
 	return collect[GatewayVersion](ctx, tx, "read API versions for gateways", `
-		SELECT v.id, v.tenant_id, v.name, v.api_id, a.name AS api, v.stage, v.spec,
+		SELECT v.id, v.tenant_id, v.name, v.api_id, a.name AS api, v.stage, v.spec, v.deprecated_at, v.sunset_at,
 			ARRAY(SELECT p.product_id FROM product_versions p WHERE p.api_version_id = v.id AND p.included ORDER BY p.product_id) AS products
 		FROM api_versions v JOIN apis a ON a.id = v.api_id
 		WHERE v.id = $1 OR v.id IN (SELECT p.api_version_id FROM product_versions p WHERE p.product_id = $1)
 		ORDER BY v.id`, id)
+}
+
+// Due is a version whose end has come.
+type Due struct {
+	ID     string `db:"id"`
+	Tenant string `db:"tenant_id"`
+}
+
+// DueVersions returns deprecated versions of any tenant whose end has come, some of them at a time. The transaction must see
+// all tenants.
+func DueVersions(ctx context.Context, tx pgx.Tx, now time.Time) ([]Due, error) {
+	return collect[Due](ctx, tx, "find API versions whose end has come", `SELECT id, tenant_id FROM api_versions
+		WHERE stage = 'deprecated' AND sunset_at <= $1 ORDER BY sunset_at LIMIT 100`, now)
 }

@@ -22,9 +22,31 @@ func FindProduct(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (Produ
 	return one[Product](ctx, tx, "find product", productQuery+`AND (name = $2 OR id = $2)`, tenant, nameOrID)
 }
 
-// Products returns products in order of their name, after a name.
-func Products(ctx context.Context, tx pgx.Tx, tenant, after string, limit int) ([]Product, error) {
-	return collect[Product](ctx, tx, "list products", productQuery+`AND name > $2 ORDER BY name LIMIT $3`, tenant, after, limit)
+// Products returns products in order of their name, after a name: those that an account sees, or all for "".
+func Products(ctx context.Context, tx pgx.Tx, tenant, account, after string, limit int) ([]Product, error) {
+	return collect[Product](ctx, tx, "list products", productQuery+`AND ($2 = '' OR `+visible("spec", "$2")+`) AND name > $3 ORDER BY name LIMIT $4`,
+		tenant, account, after, limit)
+}
+
+// visible is the condition under which an account, by its name, sees the product with the specification.
+func visible(spec, account string) string {
+	return `(` + spec + `->>'visibility' IS DISTINCT FROM 'private' OR coalesce(` + spec + `->'accounts' ? ` + account + `, false))`
+}
+
+// Included is an API version that a product includes.
+type Included struct {
+	APIVersion string `db:"name"`
+	API        string `db:"api"`
+	Stage      string `db:"stage"`
+	Operations int    `db:"operations"`
+}
+
+// Includes returns the API versions that a product includes, in order of their name.
+func Includes(ctx context.Context, tx pgx.Tx, product string) ([]Included, error) {
+	return collect[Included](ctx, tx, "list API versions of product", `SELECT v.name, a.name AS api, v.stage,
+			(SELECT count(*) FROM operations o WHERE o.api_version_id = v.id) AS operations
+		FROM product_versions p JOIN api_versions v ON v.id = p.api_version_id JOIN apis a ON a.id = v.api_id
+		WHERE p.product_id = $1 AND p.included ORDER BY v.name`, product)
 }
 
 // ProductsOf returns the ids of the products that include a version.
@@ -76,10 +98,11 @@ func FindPlan(ctx context.Context, tx pgx.Tx, tenant, product, plan string, vers
 }
 
 // Plans returns the plans of a product (of all for "") in their newest versions, in order of product and plan, after one
-// of each.
-func Plans(ctx context.Context, tx pgx.Tx, tenant, product, afterProduct, afterPlan string, limit int) ([]Plan, error) {
+// of each: those of products that an account sees, or all for "".
+func Plans(ctx context.Context, tx pgx.Tx, tenant, product, account, afterProduct, afterPlan string, limit int) ([]Plan, error) {
 	return collect[Plan](ctx, tx, "list plans", planQuery+`AND v.version = l.version AND ($2 = '' OR p.name = $2 OR p.id = $2)
-		AND (p.name, l.name) > ($3, $4) ORDER BY p.name, l.name LIMIT $5`, tenant, product, afterProduct, afterPlan, limit)
+		AND (p.name, l.name) > ($3, $4) AND ($6 = '' OR `+visible("p.spec", "$6")+`) ORDER BY p.name, l.name LIMIT $5`,
+		tenant, product, afterProduct, afterPlan, limit, account)
 }
 
 // PlanVersions returns the versions of a plan, the newest first, before a version (0 for all).

@@ -18,15 +18,25 @@ const (
 	read  = "identity.read"
 	write = "identity.write"
 	admin = "identity.admin"
+
+	accountRead  = "account.read"
+	accountWrite = "account.write"
+	accountAdmin = "account.admin"
 )
 
 // Register adds every operation of identity to the API.
 func Register(a *operation.API, i *app.Identity) {
 	registerTenants(a, i)
 	registerMembers(a, i)
+	registerRoles(a, i)
+	registerInvitations(a, i)
+	registerSessions(a, i)
+	registerPasswords(a, i)
+	registerSSO(a, i)
 	registerTokens(a, i)
 	registerAccounts(a, i)
 	registerApplications(a, i)
+	registerOAuth(a, i)
 	registerResources(a, i)
 	operation.RPC(a, "identity.Exchange", func(ctx context.Context, r *identityv1.ExchangeRequest) (*identityv1.ExchangeReply, error) {
 		signed, expires, err := i.Exchange(ctx, r.GetToken())

@@ -22,7 +22,7 @@ type tokenPath struct {
 }
 
 type exchangeToken struct {
-	Token string `json:"token" required:"true" description:"A personal access token."`
+	Token string `json:"token" required:"true" description:"A personal access token, or a session's token."`
 }
 
 type signedToken struct {
@@ -57,7 +57,7 @@ func registerTokens(a *operation.API, i *app.Identity) {
 	})
 	operation.Register(a, operation.Op[exchangeToken, signedToken]{
 		Name: "ExchangeToken", Method: http.MethodPost, Path: "/tokens/exchange", Public: true,
-		Summary: "A short-lived signed token for a personal access token.",
+		Summary: "A short-lived signed token for a personal access token or a session's token.",
 		Handle: func(ctx context.Context, r *exchangeToken) (signedToken, error) {
 			signed, expires, err := i.Exchange(ctx, r.Token)
 			return signedToken{Token: signed, ExpiresAt: expires}, err

@@ -10,7 +10,6 @@ import (
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/libs/resource"
-	"github.com/tollgate/tollgate/libs/service"
 	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 	"github.com/tollgate/tollgate/services/identity/internal/domain"
 	"github.com/tollgate/tollgate/services/identity/internal/store"
@@ -27,7 +26,7 @@ func evolve[S any](state S, apply func(S, proto.Message) S, events []proto.Messa
 
 // PutAccount makes the account of that name as the spec says.
 func (i *Identity) PutAccount(ctx context.Context, name string, spec *identityv1.AccountSpec) (store.Account, error) {
-	return service.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (store.Account, error) {
+	return execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (store.Account, error) {
 		row, _, err := i.putAccount(ctx, tx, name, spec)
 		return row, err
 	})
@@ -63,8 +62,8 @@ func (i *Identity) putAccount(ctx context.Context, tx *eventlog.Tx, name string,
 
 // CloseAccount ends an account; its credentials are void from then on.
 func (i *Identity) CloseAccount(ctx context.Context, nameOrID string) error {
-	_, err := service.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
-		row, err := store.FindAccount(ctx, tx, actor(ctx).Tenant, nameOrID)
+	_, err := execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
+		row, err := findAccount(ctx, tx, nameOrID)
 		if err != nil {
 			return struct{}{}, accountNotFound(err, nameOrID)
 		}
@@ -78,15 +77,18 @@ func (i *Identity) CloseAccount(ctx context.Context, nameOrID string) error {
 		}
 		tx.Append("account", row.ID, version, events...)
 		row.Closed = true
-		return struct{}{}, store.UpsertAccount(ctx, tx, actor(ctx).Tenant, row)
+		if err := store.UpsertAccount(ctx, tx, actor(ctx).Tenant, row); err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, store.RevokeCredentials(ctx, tx, row.ID)
 	})
 	return err
 }
 
 // Account returns an account by its name or id.
 func (i *Identity) Account(ctx context.Context, nameOrID string) (store.Account, error) {
-	return read(ctx, i, func(tx pgx.Tx, tenant string) (store.Account, error) {
-		row, err := store.FindAccount(ctx, tx, tenant, nameOrID)
+	return read(ctx, i, func(tx pgx.Tx, _ string) (store.Account, error) {
+		row, err := findAccount(ctx, tx, nameOrID)
 		return row, accountNotFound(err, nameOrID)
 	})
 }
@@ -105,6 +107,20 @@ func loadAccount(ctx context.Context, tx *eventlog.Tx, id string) (domain.Accoun
 
 func accountSpec(a store.Account) *identityv1.AccountSpec {
 	return &identityv1.AccountSpec{Title: a.Title, BillingEmail: a.BillingEmail, Country: a.Country, Currency: a.Currency}
+}
+
+// findAccount returns an account by its name or id. A member of an account finds that one, whatever it is called, and no
+// other.
+func findAccount(ctx context.Context, tx pgx.Tx, nameOrID string) (store.Account, error) {
+	p := actor(ctx)
+	if p.Account == "" {
+		return store.FindAccount(ctx, tx, p.Tenant, nameOrID)
+	}
+	row, err := store.FindAccount(ctx, tx, p.Tenant, p.Account)
+	if err == nil && nameOrID != "" && nameOrID != row.ID && nameOrID != row.Name {
+		return store.Account{}, pgx.ErrNoRows
+	}
+	return row, err
 }
 
 func accountNotFound(err error, nameOrID string) error {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,7 +12,6 @@ import (
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/libs/resource"
-	"github.com/tollgate/tollgate/libs/service"
 	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 	"github.com/tollgate/tollgate/services/identity/internal/domain"
 	"github.com/tollgate/tollgate/services/identity/internal/store"
@@ -19,7 +19,7 @@ import (
 
 // PutApplication makes the application of that name as the spec says.
 func (i *Identity) PutApplication(ctx context.Context, account, name string, spec *identityv1.ApplicationSpec) (store.Application, error) {
-	return service.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (store.Application, error) {
+	return execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (store.Application, error) {
 		row, _, err := i.putApplication(ctx, tx, account, name, spec)
 		return row, err
 	})
@@ -29,7 +29,7 @@ func (i *Identity) putApplication(ctx context.Context, tx *eventlog.Tx, account,
 	if err := resource.CheckName(name); err != nil {
 		return store.Application{}, nil, problem.NewInvalid("application-invalid", "The application is not valid.").With(problem.Field{Path: "metadata.name", Message: err.Error()})
 	}
-	owner, err := store.FindAccount(ctx, tx, actor(ctx).Tenant, account)
+	owner, err := findAccount(ctx, tx, account)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return store.Application{}, nil, problem.NewInvalid("application-invalid", "The application is not valid.").With(
 			problem.Field{Path: "metadata.account", Message: "there is no account \"" + account + "\"; name one that exists"})
@@ -38,27 +38,35 @@ func (i *Identity) putApplication(ctx context.Context, tx *eventlog.Tx, account,
 		return store.Application{}, nil, err
 	}
 	row, err := store.FindApplication(ctx, tx, actor(ctx).Tenant, name)
+	byAccount := actor(ctx).Account != ""
+	if byAccount && len(spec.GetRoles()) > 0 && !slices.Equal(spec.GetRoles(), row.Roles) {
+		return row, nil, problem.NewDenied("granted-by-provider", "Roles of an application are given by members of the tenant; leave spec.roles out.")
+	}
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return i.createApplication(ctx, tx, owner, name, spec)
 	case err != nil:
 		return row, nil, err
+	case row.AccountID != owner.ID && byAccount:
+		return store.Application{}, nil, problem.NewConflict("application-exists", "The name %s is taken; choose another.", name)
 	case row.AccountID != owner.ID:
 		return row, nil, problem.NewConflict("application-exists", "The application %s belongs to the account %s.", name, row.Account)
+	case byAccount:
+		spec = &identityv1.ApplicationSpec{Title: spec.GetTitle(), Description: spec.GetDescription(), Roles: row.Roles}
 	}
 	before := applicationSpec(row)
 	events, err := decideApplication(ctx, tx, row.ID, func(a domain.Application) ([]proto.Message, error) { return a.Change(spec) })
 	if err != nil || len(events) == 0 {
 		return row, before, err
 	}
-	row.Title, row.Description = spec.GetTitle(), spec.GetDescription()
+	row.Title, row.Description, row.Roles = spec.GetTitle(), spec.GetDescription(), spec.GetRoles()
 	return row, before, store.UpsertApplication(ctx, tx, actor(ctx).Tenant, row)
 }
 
 func (i *Identity) createApplication(ctx context.Context, tx *eventlog.Tx, owner store.Account, name string, spec *identityv1.ApplicationSpec) (store.Application, *identityv1.ApplicationSpec, error) {
 	row := store.Application{
 		ID: newID(), Name: name, AccountID: owner.ID, Account: owner.Name, Title: spec.GetTitle(),
-		Description: spec.GetDescription(), CreatedAt: i.now(),
+		Description: spec.GetDescription(), Roles: spec.GetRoles(), CreatedAt: i.now(),
 	}
 	account := domain.Account{ID: owner.ID, Name: owner.Name, Closed: owner.Closed}
 	events, err := domain.CreateApplication(row.ID, name, account, spec)
@@ -85,7 +93,7 @@ func decideApplication(ctx context.Context, tx *eventlog.Tx, id string, decide f
 
 // command runs one decision on an application, by its name or id, and applies its events to the tables.
 func (i *Identity) command(ctx context.Context, tx *eventlog.Tx, nameOrID string, decide func(domain.Application) ([]proto.Message, error)) (store.Application, []proto.Message, error) {
-	row, err := store.FindApplication(ctx, tx, actor(ctx).Tenant, nameOrID)
+	row, err := findApplication(ctx, tx, nameOrID)
 	if err != nil {
 		return row, nil, applicationNotFound(err, nameOrID)
 	}
@@ -106,79 +114,24 @@ func (i *Identity) project(ctx context.Context, tx pgx.Tx, row *store.Applicatio
 	switch e := event.(type) {
 	case *identityv1.ApplicationDeleted:
 		row.Deleted = true
-		return store.UpsertApplication(ctx, tx, tenant, *row)
+		if err := store.UpsertApplication(ctx, tx, tenant, *row); err != nil {
+			return err
+		}
+		return store.RevokeCredentials(ctx, tx, row.ID)
 	case *identityv1.CredentialIssued:
 		return store.InsertCredential(ctx, tx, tenant, *row, i.credential(e), e.GetKeySha256())
 	case *identityv1.CredentialExpirySet:
 		return store.SetCredentialExpiry(ctx, tx, e.GetCredential(), time.Unix(e.GetExpiresAt(), 0))
 	case *identityv1.CredentialRevoked:
-		return store.RevokeCredential(ctx, tx, e.GetCredential())
+		return store.RevokeCredentials(ctx, tx, e.GetCredential())
 	}
 	return nil
 }
 
-func (i *Identity) credential(e *identityv1.CredentialIssued) store.Credential {
-	c := store.Credential{ID: e.GetCredential(), Kind: e.GetKind(), Title: e.GetTitle(), Prefix: e.GetPrefix(), CreatedAt: i.now()}
-	if e.GetExpiresAt() != 0 {
-		c.ExpiresAt = timePointer(time.Unix(e.GetExpiresAt(), 0))
-	}
-	return c
-}
-
 // DeleteApplication ends an application; its credentials are void from then on.
 func (i *Identity) DeleteApplication(ctx context.Context, nameOrID string) error {
-	_, err := service.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
+	_, err := execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
 		_, _, err := i.command(ctx, tx, nameOrID, domain.Application.Delete)
-		return struct{}{}, err
-	})
-	return err
-}
-
-// IssuedCredential is a credential as it is shown once.
-type IssuedCredential struct {
-	store.Credential
-	// Key is the API key itself; empty when the command was repeated, because it is not kept.
-	Key string `json:"key,omitempty"`
-}
-
-// IssueCredential gives an application an API key.
-func (i *Identity) IssueCredential(ctx context.Context, application, title string, expires time.Time) (IssuedCredential, error) {
-	return i.issue(ctx, application, title, expires, func(a domain.Application, key domain.NewKey) ([]proto.Message, error) {
-		return a.Issue(key, i.now())
-	})
-}
-
-// RotateCredential issues a new key in place of one, which stays valid for the overlap.
-func (i *Identity) RotateCredential(ctx context.Context, application, credential string, expires time.Time, overlap time.Duration) (IssuedCredential, error) {
-	return i.issue(ctx, application, "", expires, func(a domain.Application, key domain.NewKey) ([]proto.Message, error) {
-		return a.Rotate(credential, key, overlap, i.now())
-	})
-}
-
-// prefixLength is how much of a key is kept in clear, to recognize it by.
-const prefixLength = 10
-
-func (i *Identity) issue(ctx context.Context, application, title string, expires time.Time, decide func(domain.Application, domain.NewKey) ([]proto.Message, error)) (IssuedCredential, error) {
-	key := "tg_" + newSecret()
-	result, err := service.ExecuteResult(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (store.Credential, error) {
-		fresh := domain.NewKey{ID: newID(), Title: title, Prefix: key[:prefixLength], SHA256: hash(key), Expires: expires}
-		_, events, err := i.command(ctx, tx, application, func(a domain.Application) ([]proto.Message, error) { return decide(a, fresh) })
-		if err != nil {
-			return store.Credential{}, err
-		}
-		return i.credential(events[0].(*identityv1.CredentialIssued)), nil
-	})
-	issued := IssuedCredential{Credential: result.Value}
-	if err == nil && !result.Replayed {
-		issued.Key = key
-	}
-	return issued, err
-}
-
-// RevokeCredential makes a credential void at once.
-func (i *Identity) RevokeCredential(ctx context.Context, application, credential string) error {
-	_, err := service.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
-		_, _, err := i.command(ctx, tx, application, func(a domain.Application) ([]proto.Message, error) { return a.Revoke(credential) })
 		return struct{}{}, err
 	})
 	return err
@@ -186,32 +139,34 @@ func (i *Identity) RevokeCredential(ctx context.Context, application, credential
 
 // Application returns an application by its name or id.
 func (i *Identity) Application(ctx context.Context, nameOrID string) (store.Application, error) {
-	return read(ctx, i, func(tx pgx.Tx, tenant string) (store.Application, error) {
-		row, err := store.FindApplication(ctx, tx, tenant, nameOrID)
+	return read(ctx, i, func(tx pgx.Tx, _ string) (store.Application, error) {
+		row, err := findApplication(ctx, tx, nameOrID)
 		return row, applicationNotFound(err, nameOrID)
 	})
 }
 
 // Applications returns the applications of an account, or of all, in order of their name.
 func (i *Identity) Applications(ctx context.Context, account, after string, limit int) ([]store.Application, error) {
+	if own := actor(ctx).Account; own != "" {
+		account = own
+	}
 	return read(ctx, i, func(tx pgx.Tx, tenant string) ([]store.Application, error) {
 		return store.Applications(ctx, tx, tenant, account, after, limit)
 	})
 }
 
-// Credentials returns an application's credentials, without their keys.
-func (i *Identity) Credentials(ctx context.Context, application string) ([]store.Credential, error) {
-	return read(ctx, i, func(tx pgx.Tx, tenant string) ([]store.Credential, error) {
-		row, err := store.FindApplication(ctx, tx, tenant, application)
-		if err != nil {
-			return nil, applicationNotFound(err, application)
-		}
-		return store.Credentials(ctx, tx, tenant, row.ID)
-	})
+func applicationSpec(a store.Application) *identityv1.ApplicationSpec {
+	return &identityv1.ApplicationSpec{Title: a.Title, Description: a.Description, Roles: a.Roles}
 }
 
-func applicationSpec(a store.Application) *identityv1.ApplicationSpec {
-	return &identityv1.ApplicationSpec{Title: a.Title, Description: a.Description}
+// findApplication returns an application by its name or id; for a member of an account, one of that account.
+func findApplication(ctx context.Context, tx pgx.Tx, nameOrID string) (store.Application, error) {
+	p := actor(ctx)
+	row, err := store.FindApplication(ctx, tx, p.Tenant, nameOrID)
+	if err == nil && p.Account != "" && row.AccountID != p.Account {
+		return store.Application{}, pgx.ErrNoRows
+	}
+	return row, err
 }
 
 func applicationNotFound(err error, nameOrID string) error {

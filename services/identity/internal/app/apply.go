@@ -8,14 +8,13 @@ import (
 
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/resource"
-	"github.com/tollgate/tollgate/libs/service"
 	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 	"github.com/tollgate/tollgate/services/identity/internal/store"
 )
 
 // Apply makes accounts and applications as the documents say, all of them or none.
 func (i *Identity) Apply(ctx context.Context, request resource.ApplyRequest) (resource.ApplyResponse, error) {
-	return service.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (resource.ApplyResponse, error) {
+	return execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (resource.ApplyResponse, error) {
 		return resource.ApplyAll(request, "identity", func(r resource.Resource, spec proto.Message) (proto.Message, error) {
 			return i.put(ctx, tx, r, spec)
 		})

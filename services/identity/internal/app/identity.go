@@ -9,32 +9,78 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/libs/audit"
 	"github.com/tollgate/tollgate/libs/eventlog"
+	"github.com/tollgate/tollgate/libs/notify"
 	"github.com/tollgate/tollgate/libs/postgres"
-	"github.com/tollgate/tollgate/libs/seal"
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
+	"github.com/tollgate/tollgate/libs/seal"
+	"github.com/tollgate/tollgate/services/identity/internal/password"
+	"github.com/tollgate/tollgate/services/identity/internal/provider"
 )
 
 // Identity has the use cases. It is safe for concurrent use.
 type Identity struct {
-	log   *eventlog.Log
-	db    *postgres.DB
-	clock func() time.Time
-	seal  *seal.Seal
-	keys  *signingKeys
+	log    *eventlog.Log
+	db     *postgres.DB
+	clock  func() time.Time
+	seal   *seal.Seal
+	keys   *signingKeys
+	config Config
+
+	logger    *slog.Logger
+	outbox    *notify.Outbox
+	passwords *password.Hasher
+	providers *provider.Client
+	// wake tells Run that there is something to do.
+	wake chan struct{}
 }
 
-// New returns the use cases over a database and its log. seal protects private keys at rest.
-func New(log *eventlog.Log, db *postgres.DB, clock func() time.Time, seal *seal.Seal) *Identity {
-	return &Identity{log: log, db: db, clock: clock, seal: seal, keys: &signingKeys{}}
+// Config of the use cases.
+type Config struct {
+	// Issuer is identity's base address as clients see it, and the issuer of applications' access tokens.
+	Issuer string
+	// AccessTokenLifetime is that of applications' access tokens.
+	AccessTokenLifetime time.Duration
+	// SessionLifetime is how long a session goes on at most, SessionIdle how long without being used.
+	SessionLifetime, SessionIdle time.Duration
+	// SSOAllowPrivate lets OpenID providers be at loopback and private addresses.
+	SSOAllowPrivate bool
+	// AuditOrigins is how long it is kept from where commands came.
+	AuditOrigins time.Duration
+	// WebURL is the address of the console, for links in mails; empty for none.
+	WebURL string
 }
+
+// Deps is what the use cases are given. Seal protects secrets at rest.
+type Deps struct {
+	Log   *eventlog.Log
+	DB    *postgres.DB
+	Clock func() time.Time
+	Seal  *seal.Seal
+	// Outbox takes mail.
+	Outbox *notify.Outbox
+	Logger *slog.Logger
+}
+
+// New returns the use cases over a database and its log.
+func New(d Deps, c Config) *Identity {
+	return &Identity{
+		log: d.Log, db: d.DB, clock: d.Clock, seal: d.Seal, keys: &signingKeys{}, config: c, logger: d.Logger, outbox: d.Outbox,
+		passwords: password.NewHasher(), providers: provider.New(d.Clock, c.SSOAllowPrivate), wake: make(chan struct{}, 1),
+	}
+}
+
+// Issuer returns the issuer of applications' access tokens.
+func (i *Identity) Issuer() string { return i.config.Issuer }
 
 // now is the time of the command, in the resolution that Postgres keeps.
 func (i *Identity) now() time.Time { return i.clock().UTC().Truncate(time.Microsecond) }
@@ -75,6 +121,27 @@ func read[R any](ctx context.Context, i *Identity, fn func(tx pgx.Tx, tenant str
 		return err
 	})
 	return result, err
+}
+
+// readAll runs fn in a transaction that sees all tenants, for those who act before they are known.
+func readAll[R any](ctx context.Context, i *Identity, fn func(tx pgx.Tx) (R, error)) (R, error) {
+	var result R
+	err := i.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) (err error) {
+		result, err = fn(tx)
+		return err
+	})
+	return result, err
+}
+
+// execute runs a command in one transaction of the log, and notes for the audit from where it came.
+func execute[R any](ctx context.Context, i *Identity, fn func(ctx context.Context, tx *eventlog.Tx) (R, error)) (R, error) {
+	result, err := executeResult(ctx, i, fn)
+	return result.Value, err
+}
+
+// executeResult is execute for commands that must know whether they were replayed.
+func executeResult[R any](ctx context.Context, i *Identity, fn func(ctx context.Context, tx *eventlog.Tx) (R, error)) (eventlog.Result[R], error) {
+	return audit.ExecuteResult(ctx, i.log, fn)
 }
 
 // notFound turns a row that is not there into a problem.

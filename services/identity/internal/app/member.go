@@ -14,7 +14,6 @@ import (
 	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
-	"github.com/tollgate/tollgate/libs/service"
 	"github.com/tollgate/tollgate/services/identity/internal/domain"
 	"github.com/tollgate/tollgate/services/identity/internal/store"
 )
@@ -55,7 +54,7 @@ func (i *Identity) CreateTenant(ctx context.Context, name, title string, owner P
 	p.Tenant = principal.AllTenants
 	ctx = principal.With(ctx, p)
 	secret := apibridge.PersonalTokenPrefix + newSecret()
-	result, err := service.ExecuteResult(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (NewTenant, error) {
+	result, err := executeResult(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (NewTenant, error) {
 		return i.createTenant(ctx, tx, name, title, owner, append([]string{domain.Owner}, roles...), secret)
 	})
 	if err == nil && !result.Replayed {
@@ -81,7 +80,7 @@ func (i *Identity) createTenant(ctx context.Context, tx *eventlog.Tx, name, titl
 	if err := store.InsertTenant(ctx, tx, n.Tenant); err != nil {
 		return n, err
 	}
-	if events, err = domain.AddMember(n.Owner.ID, roles, true); err != nil {
+	if events, err = domain.AddMember(n.Owner.ID, "", roles, nil, everything()); err != nil {
 		return n, err
 	}
 	tx.AppendFor(n.Tenant.ID, "member", n.Owner.ID, 0, events...)
@@ -109,9 +108,13 @@ func (i *Identity) AddMember(ctx context.Context, person Person, roles []string)
 		return store.Member{}, err
 	}
 	p := actor(ctx)
-	m, err := service.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (store.Member, error) {
+	m, err := execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (store.Member, error) {
 		m := store.Member{ID: newID(), DisplayName: person.DisplayName, Email: person.Email, Roles: roles, CreatedAt: i.now()}
-		events, err := domain.AddMember(m.ID, roles, p.Operator)
+		own, err := lockedRoles(ctx, tx, p.Tenant)
+		if err != nil {
+			return m, err
+		}
+		events, err := domain.AddMember(m.ID, "", roles, own, giver(ctx))
 		if err != nil {
 			return m, err
 		}
@@ -119,26 +122,51 @@ func (i *Identity) AddMember(ctx context.Context, person Person, roles []string)
 		return m, store.InsertMember(ctx, tx, p.Tenant, m)
 	})
 	if postgres.Violates(err, "members_email") {
-		err = problem.NewConflict("member-exists", "There is a member with this e-mail address already.")
+		err = memberExists()
+	}
+	return m, err
+}
+
+// ChangePerson sets the personal data of a member, which is in no event.
+func (i *Identity) ChangePerson(ctx context.Context, id string, person Person) (store.Member, error) {
+	if err := person.check(); err != nil {
+		return store.Member{}, err
+	}
+	m, err := execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (store.Member, error) {
+		if _, _, err := loadMember(ctx, tx, id); err != nil {
+			return store.Member{}, err
+		}
+		if err := store.SetMemberPerson(ctx, tx, id, person.DisplayName, person.Email); err != nil {
+			return store.Member{}, err
+		}
+		return store.FindMember(ctx, tx, id)
+	})
+	if postgres.Violates(err, "members_email") {
+		err = memberExists()
 	}
 	return m, err
 }
 
 // ChangeRoles gives a member other roles.
 func (i *Identity) ChangeRoles(ctx context.Context, id string, roles []string) error {
-	return i.changeMember(ctx, id, func(m domain.Member, owners int) ([]message, error) {
-		return m.ChangeRoles(roles, actor(ctx).Operator, owners)
+	return i.changeMember(ctx, id, func(m domain.Member, own domain.Roles, owners int) ([]message, error) {
+		return m.ChangeRoles(roles, own, giver(ctx), owners)
 	})
 }
 
-// RemoveMember takes a member out of the tenant; their tokens are void and their personal data is erased.
+// RemoveMember takes a member out of the tenant or account; their tokens and sessions are void and their personal data is
+// erased.
 func (i *Identity) RemoveMember(ctx context.Context, id string) error {
-	return i.changeMember(ctx, id, domain.Member.Remove)
+	return i.changeMember(ctx, id, func(m domain.Member, _ domain.Roles, owners int) ([]message, error) { return m.Remove(owners) })
 }
 
-func (i *Identity) changeMember(ctx context.Context, id string, decide func(domain.Member, int) ([]message, error)) error {
-	_, err := service.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
+func (i *Identity) changeMember(ctx context.Context, id string, decide func(domain.Member, domain.Roles, int) ([]message, error)) error {
+	_, err := execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
 		owners, err := store.LockOwners(ctx, tx, id)
+		if err != nil {
+			return struct{}{}, err
+		}
+		own, err := lockedRoles(ctx, tx, actor(ctx).Tenant)
 		if err != nil {
 			return struct{}{}, err
 		}
@@ -146,21 +174,65 @@ func (i *Identity) changeMember(ctx context.Context, id string, decide func(doma
 		if err != nil {
 			return struct{}{}, err
 		}
-		events, err := decide(m, owners)
+		if account := actor(ctx).Account; account != "" && m.Account != account {
+			return struct{}{}, problem.NewNotFound("member-not-found", "There is no such member.")
+		}
+		events, err := decide(m, own, owners)
 		if err != nil || len(events) == 0 {
 			return struct{}{}, err
 		}
 		tx.Append("member", id, version, events...)
 		m = evolve(m, domain.Member.Evolve, events)
+		if m.Removed {
+			if err := removeAuthenticators(ctx, tx, id); err != nil {
+				return struct{}{}, err
+			}
+		}
 		return struct{}{}, store.UpdateMember(ctx, tx, id, m.Roles, m.Removed)
 	})
 	return err
 }
 
-// Members returns the tenant's members.
-func (i *Identity) Members(ctx context.Context, after string, limit int) ([]store.Member, error) {
+// removeAuthenticators deletes what a member signs in with, and ends their sessions.
+func removeAuthenticators(ctx context.Context, tx *eventlog.Tx, id string) error {
+	sessions, err := store.DeleteAuthenticators(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	return endSessions(ctx, tx, sessions, "memberRemoved")
+}
+
+// Members returns the members of an account, those of the tenant for "".
+func (i *Identity) Members(ctx context.Context, account, after string, limit int) ([]store.Member, error) {
 	return read(ctx, i, func(tx pgx.Tx, _ string) ([]store.Member, error) {
-		return store.Members(ctx, tx, after, limit)
+		if account != "" || actor(ctx).Account != "" {
+			row, err := findAccount(ctx, tx, account)
+			if err != nil {
+				return nil, accountNotFound(err, account)
+			}
+			account = row.ID
+		}
+		return store.Members(ctx, tx, account, after, limit)
+	})
+}
+
+// Self is the acting member.
+type Self struct {
+	store.Member
+	Scopes       []string `json:"scopes" description:"What the token may do."`
+	Password     bool     `json:"password" description:"Whether there is a password to sign in with."`
+	SecondFactor bool     `json:"secondFactor"`
+}
+
+// Self returns the acting member.
+func (i *Identity) Self(ctx context.Context) (Self, error) {
+	return read(ctx, i, func(tx pgx.Tx, _ string) (Self, error) {
+		m, err := store.FindMember(ctx, tx, ownID(ctx))
+		if err != nil {
+			return Self{}, notFound(err, "member-not-found", "You are not a member.")
+		}
+		s, err := store.MemberSignIn(ctx, tx, m.ID)
+		return Self{Member: m, Scopes: actor(ctx).Scopes, Password: s.Password != "", SecondFactor: s.TOTPConfirmed}, err
 	})
 }
 

@@ -18,7 +18,6 @@ import (
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
-	"github.com/tollgate/tollgate/libs/service"
 	"github.com/tollgate/tollgate/libs/token"
 	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 	"github.com/tollgate/tollgate/services/identity/internal/domain"
@@ -44,12 +43,19 @@ func (i *Identity) IssueToken(ctx context.Context, member, title string, scopes 
 		return IssuedToken{}, problem.NewDenied("scope-missing", "Issuing another member's token needs the scope identity.admin.")
 	}
 	secret := apibridge.PersonalTokenPrefix + newSecret()
-	result, err := service.ExecuteResult(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (store.Token, error) {
+	result, err := executeResult(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (store.Token, error) {
 		m, _, err := loadMember(ctx, tx, member)
 		if err != nil {
 			return store.Token{}, err
 		}
-		allowed, err := tokenScopes(p, m, scopes)
+		if m.Account != "" {
+			return store.Token{}, problem.NewConflict("account-member", "A member of an account signs in; only members of the tenant have personal access tokens.")
+		}
+		own, err := ownRoles(ctx, tx, p.Tenant)
+		if err != nil {
+			return store.Token{}, err
+		}
+		allowed, err := tokenScopes(p, own.Scopes(m.Roles), scopes)
 		if err != nil {
 			return store.Token{}, err
 		}
@@ -63,9 +69,9 @@ func (i *Identity) IssueToken(ctx context.Context, member, title string, scopes 
 }
 
 // tokenScopes keeps an actor from issuing a token that may do more than the actor's own.
-func tokenScopes(p principal.Principal, m domain.Member, scopes []string) ([]string, error) {
+func tokenScopes(p principal.Principal, member, scopes []string) ([]string, error) {
 	if len(scopes) == 0 {
-		return domain.Restrict(domain.ScopesOf(m.Roles), p.Scopes), nil
+		return domain.Restrict(member, p.Scopes), nil
 	}
 	for _, s := range scopes {
 		if !slices.Contains(p.Scopes, s) {
@@ -91,7 +97,7 @@ func (i *Identity) issueToken(ctx context.Context, tx *eventlog.Tx, tenant, memb
 // RevokeToken makes a personal access token void. Signed tokens that were given for it end within token.Lifetime.
 func (i *Identity) RevokeToken(ctx context.Context, id string) error {
 	p := actor(ctx)
-	_, err := service.Execute(ctx, i.log, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
+	_, err := execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
 		history, err := tx.Load(ctx, "token", id)
 		if err != nil {
 			return struct{}{}, err
@@ -122,9 +128,16 @@ func (i *Identity) Tokens(ctx context.Context, after string, limit int) ([]store
 	})
 }
 
-// Exchange returns a short-lived signed token for a personal access token.
+// Exchange returns a short-lived signed token for a personal access token or a session's token.
 func (i *Identity) Exchange(ctx context.Context, secret string) (string, time.Time, error) {
 	refused := problem.NewUnauthenticated("token-invalid", "The personal access token is not known, has expired or was revoked.")
+	if strings.HasPrefix(secret, apibridge.SessionPrefix) {
+		p, err := i.exchangeSession(ctx, secret)
+		if err != nil {
+			return "", time.Time{}, err
+		}
+		return i.sign(ctx, p)
+	}
 	if !strings.HasPrefix(secret, apibridge.PersonalTokenPrefix) {
 		return "", time.Time{}, refused
 	}
@@ -139,19 +152,24 @@ func (i *Identity) Exchange(ctx context.Context, secret string) (string, time.Ti
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	now := i.now()
-	if holder.Void || (holder.ExpiresAt != nil && !now.Before(*holder.ExpiresAt)) {
+	if holder.Void || (holder.ExpiresAt != nil && !i.now().Before(*holder.ExpiresAt)) {
 		return "", time.Time{}, refused
 	}
+	p, err := i.principalOf(ctx, holder.Tenant, holder.Member, holder.Account, holder.Roles)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	p.Scopes = domain.Restrict(p.Scopes, holder.Scopes)
+	return i.sign(ctx, p)
+}
+
+// sign returns a signed token for a principal.
+func (i *Identity) sign(ctx context.Context, p principal.Principal) (string, time.Time, error) {
 	kid, key, err := i.signingKey(ctx)
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	return token.Sign(key, kid, principal.Principal{
-		Tenant: holder.Tenant, Subject: "member:" + holder.Member,
-		Scopes:   domain.Restrict(domain.ScopesOf(holder.Roles), holder.Scopes),
-		Operator: slices.Contains(holder.Roles, domain.Installer),
-	}, now)
+	return token.Sign(key, kid, p, i.now())
 }
 
 // signingKeys remembers the opened key: opening it again for every exchange would cost a query.

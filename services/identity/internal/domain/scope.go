@@ -3,11 +3,7 @@
 // are given. Only identity's app folder imports it.
 package domain
 
-import (
-	"slices"
-
-	"github.com/tollgate/tollgate/libs/problem"
-)
+import "slices"
 
 // The roles of members of a tenant.
 const (
@@ -18,6 +14,12 @@ const (
 	Viewer    = "viewer"
 	// Installer may act on the installation itself, such as creating tenants. Only an installer can give the role.
 	Installer = "installer"
+)
+
+// The roles of members of an account.
+const (
+	AccountAdmin     = "admin"
+	AccountDeveloper = "developer"
 )
 
 var readScopes = []string{
@@ -35,21 +37,17 @@ var roleScopes = map[string][]string{
 	Installer: {},
 }
 
-// AllScopes returns every scope there is, sorted.
+// accountScopes are for operations on the member's own account, and no others.
+var accountScopes = map[string][]string{
+	AccountAdmin:     {"account.read", "account.write", "account.admin"},
+	AccountDeveloper: {"account.read", "account.write"},
+}
+
+// AllScopes returns every scope that members of a tenant can have, sorted.
 func AllScopes() []string {
 	all := slices.Clone(roleScopes[Owner])
 	slices.Sort(all)
 	return all
-}
-
-// ScopesOf returns what the roles together may do, sorted.
-func ScopesOf(roles []string) []string {
-	var scopes []string
-	for _, role := range roles {
-		scopes = append(scopes, roleScopes[role]...)
-	}
-	slices.Sort(scopes)
-	return slices.Compact(scopes)
 }
 
 // Restrict returns the scopes that are in both; an empty limit limits nothing.
@@ -58,22 +56,4 @@ func Restrict(scopes, limit []string) []string {
 		return scopes
 	}
 	return slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return !slices.Contains(limit, s) })
-}
-
-func checkRoles(roles []string, actorMayInstall bool) error {
-	var fields problem.Fields
-	if len(roles) == 0 {
-		fields.Add("roles", "is empty; give one or more of owner, publisher, operator, finance, viewer")
-	}
-	for i, role := range roles {
-		switch {
-		case roleScopes[role] == nil:
-			fields.Add("roles", "%q is not a role; want owner, publisher, operator, finance or viewer", role)
-		case role == Installer && !actorMayInstall:
-			fields.Add("roles", "only an operator of the installation can give the role installer")
-		case slices.Contains(roles[:i], role):
-			fields.Add("roles", "%q is there twice", role)
-		}
-	}
-	return fields.Err("member-invalid", "The roles are not valid.")
 }

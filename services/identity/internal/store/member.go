@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +19,11 @@ type Tenant struct {
 func InsertTenant(ctx context.Context, tx pgx.Tx, t Tenant) error {
 	_, err := tx.Exec(ctx, `INSERT INTO tenants (tenant_id, name, title, created_at) VALUES ($1, $2, $3, $4)`, t.ID, t.Name, t.Title, t.CreatedAt)
 	return wrap("insert tenant", err)
+}
+
+// TenantByID returns a tenant.
+func TenantByID(ctx context.Context, tx pgx.Tx, id string) (Tenant, error) {
+	return one[Tenant](ctx, tx, "find tenant", `SELECT tenant_id, name, title, created_at FROM tenants WHERE tenant_id = $1`, id)
 }
 
 // CountTenants returns the number of tenants that the transaction sees.
@@ -40,34 +44,97 @@ type Member struct {
 	DisplayName string    `db:"display_name" json:"displayName"`
 	Email       string    `db:"email" json:"email,omitempty"`
 	Roles       []string  `db:"roles" json:"roles"`
+	Account     string    `db:"account_id" json:"accountId,omitempty" description:"Set for a member of an account."`
 	CreatedAt   time.Time `db:"created_at" json:"createdAt"`
 }
 
+const memberColumns = `id, display_name, email, roles, account_id, created_at`
+
 // InsertMember adds a member; an address that is taken violates members_email.
 func InsertMember(ctx context.Context, tx pgx.Tx, tenant string, m Member) error {
-	_, err := tx.Exec(ctx, `INSERT INTO members (id, tenant_id, display_name, email, roles, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		m.ID, tenant, m.DisplayName, m.Email, m.Roles, m.CreatedAt)
+	_, err := tx.Exec(ctx, `INSERT INTO members (id, tenant_id, display_name, email, roles, account_id, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`, m.ID, tenant, m.DisplayName, m.Email, m.Roles, m.Account, m.CreatedAt)
 	return wrap("insert member", err)
 }
 
-// UpdateMember sets a member's roles and whether the member was removed; then the personal data is erased too.
+// UpdateMember sets a member's roles (nil leaves them) and whether the member was removed; then the personal data is erased too.
 func UpdateMember(ctx context.Context, tx pgx.Tx, id string, roles []string, removed bool) error {
-	_, err := tx.Exec(ctx, `UPDATE members SET roles = $2, removed = $3,
+	_, err := tx.Exec(ctx, `UPDATE members SET roles = coalesce($2, roles), removed = $3,
 		display_name = CASE WHEN $3 THEN '' ELSE display_name END, email = CASE WHEN $3 THEN '' ELSE email END
 		WHERE id = $1`, id, roles, removed)
 	return wrap("update member", err)
 }
 
-// Members returns the members in order of their id, after an id.
-func Members(ctx context.Context, tx pgx.Tx, after string, limit int) ([]Member, error) {
-	return collect[Member](ctx, tx, "list members",
-		`SELECT id, display_name, email, roles, created_at FROM members WHERE NOT removed AND id > $1 ORDER BY id LIMIT $2`, after, limit)
+// Members returns the members of an account, those of the tenant for "", in order of their id, after an id.
+func Members(ctx context.Context, tx pgx.Tx, account, after string, limit int) ([]Member, error) {
+	return collect[Member](ctx, tx, "list members", `SELECT `+memberColumns+` FROM members
+		WHERE NOT removed AND account_id = $1 AND id > $2 ORDER BY id LIMIT $3`, account, after, limit)
+}
+
+// FindMember returns a member who was not removed, by id.
+func FindMember(ctx context.Context, tx pgx.Tx, id string) (Member, error) {
+	return one[Member](ctx, tx, "find member", `SELECT `+memberColumns+` FROM members WHERE NOT removed AND id = $1`, id)
+}
+
+// SetMemberPerson sets the personal data of a member.
+func SetMemberPerson(ctx context.Context, tx pgx.Tx, id, displayName, email string) error {
+	_, err := tx.Exec(ctx, `UPDATE members SET display_name = $2, email = $3 WHERE id = $1`, id, displayName, email)
+	return wrap("set personal data of member", err)
+}
+
+// Role is a row of roles.
+type Role struct {
+	Name    string   `db:"name" json:"name"`
+	Title   string   `db:"title" json:"title"`
+	Scopes  []string `db:"scopes" json:"scopes"`
+	BuiltIn bool     `db:"built_in" json:"builtIn"`
+}
+
+// UpsertRole writes a role as it is.
+func UpsertRole(ctx context.Context, tx pgx.Tx, tenant string, r Role) error {
+	_, err := tx.Exec(ctx, `INSERT INTO roles (tenant_id, name, title, scopes) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (tenant_id, name) DO UPDATE SET title = excluded.title, scopes = excluded.scopes`, tenant, r.Name, r.Title, list(r.Scopes))
+	return wrap("write role", err)
+}
+
+// DeleteRole deletes a role.
+func DeleteRole(ctx context.Context, tx pgx.Tx, tenant, name string) error {
+	_, err := tx.Exec(ctx, `DELETE FROM roles WHERE tenant_id = $1 AND name = $2`, tenant, name)
+	return wrap("delete role", err)
+}
+
+// Roles returns every role of a tenant's own making in order of their name.
+func Roles(ctx context.Context, tx pgx.Tx, tenant string) ([]Role, error) {
+	return collect[Role](ctx, tx, "list roles", `SELECT name, title, scopes, false AS built_in FROM roles WHERE tenant_id = $1 ORDER BY name LIMIT 1000`, tenant)
+}
+
+// LockRoles keeps the roles of a tenant as they are until the end of the transaction: none is given while it is deleted.
+func LockRoles(ctx context.Context, tx pgx.Tx, tenant string) error {
+	_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('roles of ' || $1, 0))`, tenant)
+	return wrap("lock roles", err)
+}
+
+// CountRole returns how many members and invitations have a role.
+func CountRole(ctx context.Context, tx pgx.Tx, tenant, role string) (n int, err error) {
+	err = tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM members WHERE tenant_id = $1 AND account_id = '' AND NOT removed AND $2 = ANY (roles))
+		+ (SELECT count(*) FROM invitations WHERE tenant_id = $1 AND account_id = '' AND $2 = ANY (roles))`, tenant, role).Scan(&n)
+	return n, wrap("count members with role", err)
+}
+
+// LockOwnersOf is LockOwners for a transaction that sees all tenants.
+func LockOwnersOf(ctx context.Context, tx pgx.Tx, tenant, except string) (int, error) {
+	return lockOwners(ctx, tx, tenant, except)
 }
 
 // LockOwners returns the number of owners other than the member, and keeps the owners from changing until the end of
 // the transaction, so that two owners cannot both take leave.
 func LockOwners(ctx context.Context, tx pgx.Tx, except string) (int, error) {
-	rows, err := tx.Query(ctx, `SELECT id FROM members WHERE 'owner' = ANY (roles) AND NOT removed ORDER BY id FOR UPDATE`)
+	return lockOwners(ctx, tx, "*", except)
+}
+
+func lockOwners(ctx context.Context, tx pgx.Tx, tenant, except string) (int, error) {
+	rows, err := tx.Query(ctx, `SELECT id FROM members WHERE (tenant_id = $1 OR $1 = '*') AND 'owner' = ANY (roles) AND NOT removed
+		ORDER BY id FOR UPDATE`, tenant)
 	if err != nil {
 		return 0, wrap("lock owners", err)
 	}
@@ -79,94 +146,4 @@ func LockOwners(ctx context.Context, tx pgx.Tx, except string) (int, error) {
 		}
 	}
 	return others, wrap("lock owners", err)
-}
-
-// Token is a row of tokens.
-type Token struct {
-	ID        string     `db:"id" json:"id"`
-	Member    string     `db:"member_id" json:"member"`
-	Title     string     `db:"title" json:"title"`
-	Scopes    []string   `db:"scopes" json:"scopes,omitempty"`
-	ExpiresAt *time.Time `db:"expires_at" json:"expiresAt,omitempty"`
-	Revoked   bool       `db:"revoked" json:"revoked"`
-	CreatedAt time.Time  `db:"created_at" json:"createdAt"`
-}
-
-// InsertToken adds a personal access token by its hash.
-func InsertToken(ctx context.Context, tx pgx.Tx, tenant string, t Token, sha256 []byte) error {
-	_, err := tx.Exec(ctx, `INSERT INTO tokens (id, tenant_id, member_id, title, token_sha256, scopes, expires_at, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, t.ID, tenant, t.Member, t.Title, sha256, t.Scopes, t.ExpiresAt, t.CreatedAt)
-	return wrap("insert token", err)
-}
-
-// RevokeToken marks a token as void.
-func RevokeToken(ctx context.Context, tx pgx.Tx, id string) error {
-	_, err := tx.Exec(ctx, `UPDATE tokens SET revoked = true WHERE id = $1`, id)
-	return wrap("revoke token", err)
-}
-
-// Tokens returns the tokens of a member (of all members for "") in order of their id, after an id.
-func Tokens(ctx context.Context, tx pgx.Tx, member, after string, limit int) ([]Token, error) {
-	return collect[Token](ctx, tx, "list tokens", `SELECT id, member_id, title, scopes, expires_at, revoked, created_at FROM tokens
-		WHERE ($1 = '' OR member_id = $1) AND id > $2 ORDER BY id LIMIT $3`, member, after, limit)
-}
-
-// TokenHolder is who a personal access token stands for.
-type TokenHolder struct {
-	Tenant    string     `db:"tenant_id"`
-	Member    string     `db:"member_id"`
-	Scopes    []string   `db:"scopes"`
-	Roles     []string   `db:"roles"`
-	ExpiresAt *time.Time `db:"expires_at"`
-	Void      bool       `db:"void"`
-}
-
-// FindTokenHolder returns who the token with this hash stands for. The transaction sees all tenants.
-func FindTokenHolder(ctx context.Context, tx pgx.Tx, sha256 []byte) (TokenHolder, error) {
-	return one[TokenHolder](ctx, tx, "find token", `SELECT t.tenant_id, t.member_id, t.scopes, m.roles, t.expires_at, t.revoked OR m.removed AS void
-		FROM tokens t JOIN members m ON m.id = t.member_id WHERE t.token_sha256 = $1`, sha256)
-}
-
-// SigningKey is a row of signing_keys.
-type SigningKey struct {
-	KID       string `db:"kid"`
-	Sealed    []byte `db:"sealed"`
-	PublicJWK string `db:"public_jwk"`
-}
-
-// InsertSigningKey adds a key.
-func InsertSigningKey(ctx context.Context, tx pgx.Tx, k SigningKey, now time.Time) error {
-	_, err := tx.Exec(ctx, `INSERT INTO signing_keys (kid, sealed, public_jwk, created_at) VALUES ($1, $2, $3, $4)`, k.KID, k.Sealed, k.PublicJWK, now)
-	return wrap("insert signing key", err)
-}
-
-// SigningKeys returns every key, the newest first.
-func SigningKeys(ctx context.Context, tx pgx.Tx) ([]SigningKey, error) {
-	return collect[SigningKey](ctx, tx, "list signing keys", `SELECT kid, sealed, public_jwk FROM signing_keys ORDER BY created_at DESC, kid DESC`)
-}
-
-func collect[T any](ctx context.Context, tx pgx.Tx, what, query string, args ...any) ([]T, error) {
-	rows, err := tx.Query(ctx, query, args...)
-	if err != nil {
-		return nil, wrap(what, err)
-	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[T])
-	return all, wrap(what, err)
-}
-
-func one[T any](ctx context.Context, tx pgx.Tx, what, query string, args ...any) (T, error) {
-	rows, err := tx.Query(ctx, query, args...)
-	if err != nil {
-		var none T
-		return none, wrap(what, err)
-	}
-	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[T])
-	return row, wrap(what, err)
-}
-
-func wrap(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

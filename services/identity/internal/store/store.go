@@ -4,8 +4,12 @@
 package store
 
 import (
+	"context"
 	"embed"
+	"fmt"
 	"io/fs"
+
+	"github.com/jackc/pgx/v5"
 )
 
 //go:embed migrations/*.sql
@@ -18,4 +22,33 @@ func Migrations() fs.FS {
 		panic(err) // the folder is compiled in
 	}
 	return files
+}
+
+func collect[T any](ctx context.Context, tx pgx.Tx, what, query string, args ...any) ([]T, error) {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, wrap(what, err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[T])
+	return all, wrap(what, err)
+}
+
+func one[T any](ctx context.Context, tx pgx.Tx, what, query string, args ...any) (T, error) {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		var none T
+		return none, wrap(what, err)
+	}
+	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[T])
+	return row, wrap(what, err)
+}
+
+// list keeps an empty list from being NULL.
+func list(texts []string) []string { return append([]string{}, texts...) }
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }

@@ -4,7 +4,10 @@ package api
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tollgate/tollgate/libs/operation"
@@ -35,7 +38,27 @@ type getUsage struct {
 }
 
 // longest is the longest time that is reported in slices of a length.
-var longest = map[string]time.Duration{"hour": 32 * 24 * time.Hour, "day": 400 * 24 * time.Hour, "month": 3700 * 24 * time.Hour}
+var (
+	longest      = map[string]time.Duration{"hour": 32 * 24 * time.Hour, "day": 400 * 24 * time.Hour, "month": 3700 * 24 * time.Hour}
+	longestQuery = map[string]time.Duration{"hour": longest["hour"], "day": longest["day"], "month": longest["month"], "total": longest["month"]}
+)
+
+type queryUsage struct {
+	operation.Page
+	From         string   `query:"from" required:"true" format:"date-time" description:"Calls that completed at or after."`
+	To           string   `query:"to" required:"true" format:"date-time" description:"Calls that completed before."`
+	By           string   `query:"by" enum:"hour,day,month,total" default:"day" description:"Length of the slices."`
+	TimeZone     string   `query:"timeZone" description:"IANA name of the time zone of the slices; that of the subscription, else UTC, by default."`
+	Dimension    []string `query:"dimension" description:"Divide by account, api, apiVersion, application, operation, plan, planVersion, reason or subscription; may be there several times."`
+	Subscription string   `query:"subscription" description:"Name or id; of all, and of calls without one, by default."`
+	Application  string   `query:"application" description:"Id."`
+	Account      string   `query:"account" description:"Id."`
+	API          string   `query:"api" description:"Id."`
+	APIVersion   string   `query:"apiVersion" description:"Id."`
+	Operation    string   `query:"operation" description:"operationId."`
+	Plan         string   `query:"plan" description:"Id."`
+	Meter        string   `query:"meter" description:"Name of a meter."`
+}
 
 type getQuotas struct {
 	Subscription string `query:"subscription" required:"true" description:"Name or id."`
@@ -46,11 +69,31 @@ func registerUsage(a *operation.API, m *app.Metering) {
 		Name: "GetUsage", Method: http.MethodGet, Path: "/usage", Scope: read,
 		Summary: "The usage of a subscription by hour, day or month, billable and not.",
 		Handle: func(ctx context.Context, r *getUsage) (app.UsageReport, error) {
-			from, to, by, err := r.parse()
+			if r.Subscription == "" {
+				return app.UsageReport{}, invalid(problem.Field{Path: "subscription", Message: "is missing; give the name or id of a subscription"})
+			}
+			from, to, by, err := r.parse(longest)
 			if err != nil {
 				return app.UsageReport{}, err
 			}
 			return m.Report(ctx, r.Subscription, from, to, by)
+		},
+	})
+	operation.Register(a, operation.Op[queryUsage, operation.List[app.UsageItem]]{
+		Name: "QueryUsage", Method: http.MethodGet, Path: "/usage/query", Scope: read,
+		Summary: "Usage by hour, day or month of a time zone, and by dimensions, billable and not.",
+		Handle: func(ctx context.Context, r *queryUsage) (operation.List[app.UsageItem], error) {
+			span := getUsage{From: r.From, To: r.To, By: r.By}
+			from, to, by, err := span.parse(longestQuery)
+			if err != nil {
+				return operation.List[app.UsageItem]{}, err
+			}
+			rows, err := m.Query(ctx, app.UsageQuery{
+				Subscription: r.Subscription, From: from, To: to, By: by, TimeZone: r.TimeZone, Dimensions: r.Dimension, Application: r.Application,
+				Account: r.Account, API: r.API, APIVersion: r.APIVersion, Operation: r.Operation, Plan: r.Plan, Meter: r.Meter,
+				Cursor: r.Cursor, Limit: r.Size() + 1,
+			})
+			return operation.PageOf(rows, r.Page, app.UsageItem.Cursor), err
 		},
 	})
 	operation.Register(a, operation.Op[getQuotas, operation.List[app.QuotaState]]{
@@ -66,11 +109,9 @@ func registerUsage(a *operation.API, m *app.Metering) {
 	})
 }
 
-func (r *getUsage) parse() (from, to time.Time, by string, err error) {
+// parse reads the time asked for, and the length of its slices, of which each has its longest time.
+func (r *getUsage) parse(longest map[string]time.Duration) (from, to time.Time, by string, err error) {
 	var fields problem.Fields
-	if r.Subscription == "" {
-		fields.Add("subscription", "is missing; give the name or id of a subscription")
-	}
 	from, to = parseTime("from", r.From, &fields), parseTime("to", r.To, &fields)
 	if by = r.By; by == "" {
 		by = "day"
@@ -78,7 +119,7 @@ func (r *getUsage) parse() (from, to time.Time, by string, err error) {
 	most, known := longest[by]
 	switch {
 	case !known:
-		fields.Add("by", "%q is not known; want hour, day or month", by)
+		fields.Add("by", "%q is not known; want one of %s", by, strings.Join(slices.Sorted(maps.Keys(longest)), ", "))
 	case len(fields) > 0:
 	case !from.Before(to):
 		fields.Add("to", "is not after from")
@@ -106,6 +147,11 @@ type listGaps struct {
 	All bool `query:"all" description:"Those that were closed, too."`
 }
 
+type listHolds struct {
+	From string `query:"from" required:"true" format:"date-time" description:"Beginning of the period."`
+	To   string `query:"to" required:"true" format:"date-time" description:"End of the period, not included."`
+}
+
 type waiveGateway struct {
 	Gateway string `path:"gateway"`
 	Until   string `json:"until" required:"true" format:"date-time" description:"Periods that end before this time close without the gateway's seal."`
@@ -129,6 +175,21 @@ func registerInstallation(a *operation.API, m *app.Metering) {
 		Handle: func(ctx context.Context, r *listGaps) (operation.List[app.GapState], error) {
 			states, err := m.Gaps(ctx, r.All, r.Cursor, r.Size()+1)
 			return operation.PageOf(states, r.Page, app.GapState.Cursor), err
+		},
+	})
+	operation.Register(a, operation.Op[listHolds, app.Holds]{
+		Name: "ListPeriodHolds", Method: http.MethodGet, Path: "/periods/holds", Scope: read, Operator: true,
+		Summary: "What holds a period open: gateways that have not sealed past its end and calls that are missing, with the evidence and the remedy.",
+		Handle: func(ctx context.Context, r *listHolds) (app.Holds, error) {
+			var fields problem.Fields
+			from, to := parseTime("from", r.From, &fields), parseTime("to", r.To, &fields)
+			if len(fields) == 0 && !from.Before(to) {
+				fields.Add("to", "is not after from")
+			}
+			if err := fields.Err("request-invalid", "The request is not valid."); err != nil {
+				return app.Holds{}, err
+			}
+			return m.Holds(ctx, from, to)
 		},
 	})
 	operation.Register(a, operation.Op[waiveGateway, operation.Empty]{

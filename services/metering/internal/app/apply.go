@@ -217,10 +217,14 @@ func (a *application) receiveBatch(m callstream.Message) {
 	key := bootKey{m.Batch.GetGateway(), m.Batch.GetBoot()}
 	b := a.boots[key]
 	if b == nil {
-		b = &boot{Boot: store.Boot{Gateway: key.gateway, Boot: int64(key.boot)}}
+		received := m.Received.UTC()
+		b = &boot{Boot: store.Boot{Gateway: key.gateway, Boot: int64(key.boot), FirstSeenAt: &received}}
 		a.boots[key] = b
 	}
-	b.SealedUntil = max(b.SealedUntil, m.Batch.GetSealedUntil())
+	if m.Batch.GetSealedUntil() > b.SealedUntil {
+		received := m.Received.UTC()
+		b.SealedUntil, b.SealedAt = m.Batch.GetSealedUntil(), &received
+	}
 	if m.Batch.GetBootClosed() && b.ClosedAt == 0 {
 		b.ClosedAt = m.Received.UnixNano()
 	}

@@ -27,20 +27,37 @@ type BootState struct {
 	// Highest number received.
 	Highest uint64 `json:"highest"`
 	// Missing numbers below the highest.
-	Missing     []received.Range `json:"missing"`
-	SealedUntil *time.Time       `json:"sealedUntil,omitempty"`
-	Closed      bool             `json:"closed"`
+	Missing []received.Range `json:"missing"`
+	// FirstSeenAt is when its first batch came; absent when that is not known.
+	FirstSeenAt *time.Time `json:"firstSeenAt,omitempty"`
+	SealedUntil *time.Time `json:"sealedUntil,omitempty"`
+	// SealedAt is when that seal came.
+	SealedAt *time.Time `json:"sealedAt,omitempty"`
+	Closed   bool       `json:"closed"`
+	ClosedAt *time.Time `json:"closedAt,omitempty"`
+}
+
+// Waiver is an operator's decision that a gateway holds up no period that ends before a time.
+type Waiver struct {
+	Until time.Time `json:"until"`
+	// At, By and Reason are absent for waivers of before they were kept here; the event has them.
+	At     *time.Time `json:"at,omitempty"`
+	By     string     `json:"by,omitempty"`
+	Reason string     `json:"reason,omitempty"`
 }
 
 // GatewayState is a gateway, with those of its boots that are open, incomplete or the newest.
 type GatewayState struct {
-	Gateway   string    `json:"gateway"`
-	Partition int       `json:"partition"`
-	SeenAt    time.Time `json:"seenAt"`
+	Gateway     string    `json:"gateway"`
+	Partition   int       `json:"partition"`
+	FirstSeenAt time.Time `json:"firstSeenAt"`
+	SeenAt      time.Time `json:"seenAt"`
 	// SealedUntil is the time before which every call of it is here; absent when all its boots are closed.
-	SealedUntil *time.Time  `json:"sealedUntil,omitempty"`
-	WaivedUntil *time.Time  `json:"waivedUntil,omitempty"`
-	Boots       []BootState `json:"boots"`
+	SealedUntil *time.Time `json:"sealedUntil,omitempty"`
+	// Unsealed says why it has not sealed up to now: see domain.Unsealed; empty when nothing more can come of it.
+	Unsealed string      `json:"unsealed,omitempty" enum:"neverSealed,silent,behind"`
+	Waiver   *Waiver     `json:"waiver,omitempty"`
+	Boots    []BootState `json:"boots"`
 }
 
 // Gateways returns every gateway that was heard of.
@@ -56,7 +73,7 @@ func (m *Metering) Gateways(ctx context.Context) ([]GatewayState, error) {
 		}
 		states := make([]GatewayState, len(rows))
 		for i, g := range rows {
-			states[i], err = gatewayState(g, boots)
+			states[i], err = gatewayState(g, boots, m.now())
 			if err != nil {
 				return nil, err
 			}
@@ -65,8 +82,25 @@ func (m *Metering) Gateways(ctx context.Context) ([]GatewayState, error) {
 	})
 }
 
-func gatewayState(g store.Gateway, boots []store.Boot) (GatewayState, error) {
-	state := GatewayState{Gateway: g.Gateway, Partition: g.Partition, SeenAt: g.SeenAt.UTC(), WaivedUntil: instant(g.WaivedUntil), Boots: []BootState{}}
+func waiverOf(g store.Gateway) *Waiver {
+	if g.WaivedUntil == 0 {
+		return nil
+	}
+	return &Waiver{Until: time.Unix(0, g.WaivedUntil).UTC(), At: utc(g.WaivedAt), By: g.WaivedBy, Reason: g.WaivedReason}
+}
+
+func utc(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	inUTC := t.UTC()
+	return &inUTC
+}
+
+func gatewayState(g store.Gateway, boots []store.Boot, now time.Time) (GatewayState, error) {
+	state := GatewayState{
+		Gateway: g.Gateway, Partition: g.Partition, FirstSeenAt: g.FirstSeenAt.UTC(), SeenAt: g.SeenAt.UTC(), Waiver: waiverOf(g), Boots: []BootState{},
+	}
 	sum := domain.Gateway{Name: g.Gateway}
 	for _, b := range boots {
 		if b.Gateway != g.Gateway {
@@ -82,11 +116,13 @@ func gatewayState(g store.Gateway, boots []store.Boot) (GatewayState, error) {
 		}
 		state.Boots = append(state.Boots, BootState{
 			Boot: uint64(b.Boot), Floor: set.Floor(), Highest: set.Highest(), Missing: missing, SealedUntil: instant(b.SealedUntil), Closed: b.ClosedAt != 0,
+			FirstSeenAt: utc(b.FirstSeenAt), SealedAt: utc(b.SealedAt), ClosedAt: instant(b.ClosedAt),
 		})
 		sum.Boots = append(sum.Boots, domain.Boot{SealedUntil: b.SealedUntil, ClosedAt: b.ClosedAt})
 	}
 	if until := sum.SealedUntil(); until != domain.Forever {
 		state.SealedUntil = instant(until)
+		state.Unsealed = string(domain.UnsealedBecause(until, g.SeenAt, now))
 	}
 	return state, nil
 }
@@ -105,10 +141,15 @@ type GapState struct {
 	Boot    uint64 `json:"boot"`
 	received.Range
 	// After is a time that the missing calls completed at or later.
-	After    *time.Time `json:"after,omitempty"`
+	After *time.Time `json:"after,omitempty"`
+	// NoticedAt is when a later call came and they did not.
+	NoticedAt time.Time `json:"noticedAt"`
+	// OpenedAt is when that became a gap.
 	OpenedAt *time.Time `json:"openedAt"`
 	// ClosedAt is when the calls had come in after all.
 	ClosedAt *time.Time `json:"closedAt,omitempty"`
+	// Waived says that a waiver of the gateway has accepted the calls as lost: the gap holds up no period.
+	Waived bool `json:"waived"`
 }
 
 // Cursor names the gap in its list.
@@ -124,11 +165,25 @@ func (m *Metering) Gaps(ctx context.Context, all bool, cursor string, limit int)
 	}
 	return acting(ctx, m, func(tx pgx.Tx) ([]GapState, error) {
 		rows, err := store.Gaps(ctx, tx, all, gateway, boot, first, limit)
+		if err != nil {
+			return nil, err
+		}
+		gateways, err := store.Gateways(ctx, tx)
+		if err != nil {
+			return nil, err
+		}
+		waived := map[string]int64{}
+		for _, g := range gateways {
+			waived[g.Gateway] = g.WaivedUntil
+		}
 		states := make([]GapState, len(rows))
 		for i, g := range rows {
-			states[i] = GapState{Gateway: g.Gateway, Boot: uint64(g.Boot), Range: g.Range(), After: instant(g.After), OpenedAt: g.OpenedAt, ClosedAt: g.ClosedAt}
+			states[i] = GapState{
+				Gateway: g.Gateway, Boot: uint64(g.Boot), Range: g.Range(), After: instant(g.After), NoticedAt: g.NoticedAt.UTC(),
+				OpenedAt: utc(g.OpenedAt), ClosedAt: utc(g.ClosedAt), Waived: g.ClosedAt == nil && waived[g.Gateway] > g.After,
+			}
 		}
-		return states, err
+		return states, nil
 	})
 }
 
@@ -162,7 +217,8 @@ func (m *Metering) Waive(ctx context.Context, gateway string, until time.Time) e
 			if until.UnixNano() <= g.WaivedUntil {
 				return nil
 			}
-			g.WaivedUntil = until.UnixNano()
+			now := tx.Now()
+			g.WaivedUntil, g.WaivedAt, g.WaivedBy, g.WaivedReason = until.UnixNano(), &now, actor.Subject, principal.CommandFrom(ctx).Reason
 			return &meteringv1.GatewayWaived{Gateway: gateway, Until: until.UnixNano()}
 		})
 		return struct{}{}, notFound(err, "gateway-not-found", "No gateway %s was ever heard of.", gateway)

@@ -11,7 +11,6 @@ import (
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
 	meteringv1 "github.com/tollgate/tollgate/proto/metering/v1"
-	"github.com/tollgate/tollgate/services/metering/internal/domain"
 	"github.com/tollgate/tollgate/services/metering/internal/store"
 )
 
@@ -212,75 +211,4 @@ func (m *Metering) Report(ctx context.Context, subscription string, from, to tim
 
 func subscriptionNotFound(err error, nameOrID string) error {
 	return notFound(err, "subscription-not-found", "There is no subscription %s.", nameOrID)
-}
-
-// QuotaState is a quota in its window of now.
-type QuotaState struct {
-	Meter string `json:"meter"`
-	Per   string `json:"per"`
-	// Mode is hard or soft.
-	Mode        string    `json:"mode"`
-	WindowStart time.Time `json:"windowStart"`
-	WindowEnd   time.Time `json:"windowEnd"`
-	Quota       int64     `json:"quota"`
-	// Spent by calls that have arrived.
-	Spent int64 `json:"spent"`
-	// Leased to gateways: reserved, and not yet spent by a call that has arrived.
-	Leased    int64 `json:"leased"`
-	Remaining int64 `json:"remaining"`
-	Exhausted bool  `json:"exhausted"`
-}
-
-// Quotas returns the quotas of a subscription, by its name or id, as they are now.
-func (m *Metering) Quotas(ctx context.Context, subscription string) ([]QuotaState, error) {
-	now := m.now().UnixNano()
-	return acting(ctx, m, func(tx pgx.Tx) ([]QuotaState, error) {
-		s, err := store.FindSubscription(ctx, tx, subscription)
-		if err != nil {
-			return nil, subscriptionNotFound(err, subscription)
-		}
-		var cache store.Cache
-		known, err := cache.Load(ctx, tx, []string{s.ID})
-		if err != nil {
-			return nil, err
-		}
-		states := []QuotaState{}
-		for _, limit := range known[s.ID].Quotas(now) {
-			window, err := known[s.ID].Calendar.Window(limit.GetPer(), now)
-			if err != nil {
-				return nil, err
-			}
-			b, err := balanceNow(ctx, tx, newWanted(known[s.ID], limit, window, now))
-			if err != nil {
-				return nil, err
-			}
-			states = append(states, quotaState(b, window, limit.GetPer(), store.MeterOf(limit), store.Hard(limit)))
-		}
-		return states, nil
-	})
-}
-
-// balanceNow returns the balance that is wanted, or what it would be if it were made now.
-func balanceNow(ctx context.Context, tx pgx.Tx, w wanted) (domain.Balance, error) {
-	found, err := store.FindBalances(ctx, tx, []store.BalanceKey{w.BalanceKey})
-	if err != nil {
-		return domain.Balance{}, err
-	}
-	if len(found) > 0 {
-		return found[0].Domain().WithQuota(w.quota), nil
-	}
-	start, end := w.unleased()
-	used, err := store.BillableUnits(ctx, tx, w.tenant, w.Subscription, w.Meter, start, end)
-	return domain.Balance{Quota: w.quota, Ceiling: w.quota, Unleased: used}, err
-}
-
-func quotaState(b domain.Balance, w domain.Window, per, meter string, hard bool) QuotaState {
-	mode := "soft"
-	if hard {
-		mode = "hard"
-	}
-	return QuotaState{
-		Meter: meter, Per: per, Mode: mode, WindowStart: time.Unix(0, w.Start).UTC(), WindowEnd: time.Unix(0, w.End).UTC(),
-		Quota: b.Quota, Spent: b.Used(), Leased: b.Leased, Remaining: b.Remaining(), Exhausted: b.Exhausted(),
-	}
 }

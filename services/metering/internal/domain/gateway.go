@@ -1,6 +1,9 @@
 package domain
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // Boot is one run of a gateway, as far as its batches tell.
 type Boot struct {
@@ -40,3 +43,27 @@ func (g Gateway) SealedUntil() int64 {
 
 // Sealed says whether the gateway holds up no period that ends at the given time.
 func (g Gateway) Sealed(end int64) bool { return g.SealedUntil() >= end || g.WaivedUntil >= end }
+
+// Unsealed is why a gateway has not sealed far enough.
+type Unsealed string
+
+// The reasons.
+const (
+	NeverSealed Unsealed = "neverSealed" // a boot of it was heard of and never sealed anything
+	Silent      Unsealed = "silent"      // nothing has come of it for longer than a minute
+	Behind      Unsealed = "behind"      // it is there and its seal goes on
+)
+
+// silence is how long nothing may come of a gateway, which says something every second, until it counts as silent.
+const silence = time.Minute
+
+// UnsealedBecause tells why a gateway that sealed until a time, and was last heard of at another, has not sealed further.
+func UnsealedBecause(sealedUntil int64, seenAt, now time.Time) Unsealed {
+	switch {
+	case sealedUntil == 0:
+		return NeverSealed
+	case now.Sub(seenAt) > silence:
+		return Silent
+	}
+	return Behind
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tollgate/tollgate/libs/callset"
 	"github.com/tollgate/tollgate/libs/callstream"
@@ -21,6 +22,20 @@ type Key struct {
 	Meter                string
 	// Reason is the code of why the calls are not billable; empty for billable calls.
 	Reason string
+	// Operation is an operationId, cut to 200 bytes; empty when no operation matched.
+	Operation            string
+	Application, Account string
+}
+
+// maxOperation bounds what is kept of an operationId, in bytes: the key of a row must fit into an index.
+const maxOperation = 200
+
+func operationOf(c *callsv1.CallRecord) string {
+	id := strings.ReplaceAll(c.GetOperation(), "\x00", "")
+	if len(id) > maxOperation {
+		id = strings.ToValidUTF8(id[:maxOperation], "")
+	}
+	return id
 }
 
 // Sum is what the calls of a row amount to.
@@ -67,6 +82,7 @@ func (t *Tally) Add(gateway string, boot uint64, c *callsv1.CallRecord, sequence
 		Tenant: c.GetTenant(), Subscription: c.GetSubscription(), Bucket: calendar.Bucket(c.GetCompletedAt()),
 		API: c.GetApi(), APIVersion: c.GetApiVersion(), Plan: c.GetPlan(), PlanVersion: c.GetPlanVersion(),
 		Meter: callstream.MeterCalls, Reason: callstream.ReasonCode(c.GetReason()),
+		Operation: operationOf(c), Application: c.GetApplication(), Account: c.GetAccount(),
 	}
 	digest := callset.Digest(gateway, boot, c.GetSeq())
 	t.add(key, units, digest, c.GetCompletedAt(), sequence)
@@ -106,5 +122,6 @@ func (t *Tally) Rows() []Row {
 func (k Key) compare(o Key) int {
 	return cmp.Or(cmp.Compare(k.Tenant, o.Tenant), cmp.Compare(k.Subscription, o.Subscription), cmp.Compare(k.Bucket, o.Bucket),
 		cmp.Compare(k.API, o.API), cmp.Compare(k.APIVersion, o.APIVersion), cmp.Compare(k.Plan, o.Plan),
-		cmp.Compare(k.PlanVersion, o.PlanVersion), cmp.Compare(k.Meter, o.Meter), cmp.Compare(k.Reason, o.Reason))
+		cmp.Compare(k.PlanVersion, o.PlanVersion), cmp.Compare(k.Meter, o.Meter), cmp.Compare(k.Reason, o.Reason),
+		cmp.Compare(k.Operation, o.Operation), cmp.Compare(k.Application, o.Application), cmp.Compare(k.Account, o.Account))
 }

@@ -3,8 +3,10 @@ package follow
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/problem"
@@ -14,7 +16,7 @@ import (
 )
 
 // Subscriptions keeps the subscriptions of subscription's log, and has the ledger divided where one begins, changes its
-// plan or ends. An event waits for its plan: the log of catalog may be behind.
+// plan or limits, or ends. An event waits for its plan: the log of catalog may be behind.
 func Subscriptions(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 	switch p := e.Payload.(type) {
 	case *subscriptionv1.SubscriptionRequested:
@@ -29,8 +31,16 @@ func Subscriptions(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 			return err
 		}
 		return change(ctx, tx, e, p.GetSubscription(), p.GetEffectiveAt(), func(s *store.Subscription) error {
-			return store.UpsertPhase(ctx, tx, s.Tenant, s.ID, p.GetEffectiveAt(), p.GetPlan(), p.GetPlanVersion())
+			return store.UpsertPhase(ctx, tx, *s, p.GetEffectiveAt(), p.GetPlan(), p.GetPlanVersion())
 		})
+	case *subscriptionv1.SubscriptionLimitsSet:
+		limits, err := proto.Marshal(&subscriptionv1.SubscriptionLimitsSet{Limits: p.GetLimits()})
+		if err != nil {
+			return fmt.Errorf("encode limits: %w", err)
+		}
+		return setLimits(ctx, tx, e, p.GetSubscription(), p.GetEffectiveAt(), limits)
+	case *subscriptionv1.SubscriptionLimitsCleared:
+		return setLimits(ctx, tx, e, p.GetSubscription(), p.GetEffectiveAt(), nil)
 	case *subscriptionv1.SubscriptionCancelled:
 		return change(ctx, tx, e, p.GetSubscription(), p.GetEndedAt(), func(s *store.Subscription) error {
 			s.State, s.EndedAt = store.Cancelled, p.GetEndedAt()
@@ -40,6 +50,8 @@ func Subscriptions(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 		return change(ctx, tx, e, p.GetSubscription(), 0, setState(store.Suspended))
 	case *subscriptionv1.SubscriptionResumed:
 		return change(ctx, tx, e, p.GetSubscription(), 0, setState(store.Active))
+	case *subscriptionv1.SubscriptionExpired:
+		return change(ctx, tx, e, p.GetSubscription(), 0, setState(store.Rejected))
 	case *subscriptionv1.SubscriptionRejected:
 		return change(ctx, tx, e, p.GetSubscription(), 0, setState(store.Rejected))
 	}
@@ -66,7 +78,31 @@ func activate(ctx context.Context, tx pgx.Tx, e eventlog.Event, p *subscriptionv
 		case spec.GetPeriod().GetTimeZone() != "":
 			s.TimeZone = spec.GetPeriod().GetTimeZone()
 		}
-		return store.UpsertPhase(ctx, tx, s.Tenant, s.ID, p.GetStartedAt(), s.Plan, uint32(s.PlanVersion))
+		return store.UpsertPhase(ctx, tx, *s, p.GetStartedAt(), s.Plan, uint32(s.PlanVersion))
+	})
+}
+
+// setLimits puts a subscription under limits of its own, or those of its plan again (nil), from an instant on. One that has not
+// begun has them from its beginning.
+func setLimits(ctx context.Context, tx pgx.Tx, e eventlog.Event, id string, effective int64, limits []byte) error {
+	before, err := store.FindSubscription(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	divide := effective
+	if before.StartedAt == 0 {
+		divide = 0
+	}
+	return change(ctx, tx, e, id, divide, func(s *store.Subscription) error {
+		s.Limits = limits
+		if s.StartedAt == 0 {
+			return nil
+		}
+		plan, version, err := store.FindPhase(ctx, tx, s.ID, effective)
+		if err != nil {
+			return err
+		}
+		return store.UpsertPhase(ctx, tx, *s, effective, plan, version)
 	})
 }
 

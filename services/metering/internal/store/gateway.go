@@ -13,9 +13,14 @@ import (
 type Gateway struct {
 	Gateway     string    `db:"gateway"`
 	Partition   int       `db:"partition"`
+	FirstSeenAt time.Time `db:"first_seen_at"`
 	SeenAt      time.Time `db:"seen_at"`
 	WaivedUntil int64     `db:"waived_until"`
-	Version     int64     `db:"version"`
+	// WaivedAt, WaivedBy and WaivedReason are of the last waiver; nil and empty for none.
+	WaivedAt     *time.Time `db:"waived_at"`
+	WaivedBy     string     `db:"waived_by"`
+	WaivedReason string     `db:"waived_reason"`
+	Version      int64      `db:"version"`
 }
 
 // Boot is a row of boots.
@@ -27,6 +32,9 @@ type Boot struct {
 	HighestStarted int64   `db:"highest_started"`
 	SealedUntil    int64   `db:"sealed_until"`
 	ClosedAt       int64   `db:"closed_at"`
+	// FirstSeenAt is when its first batch came, SealedAt when the seal did; nil when that is not known.
+	FirstSeenAt *time.Time `db:"first_seen_at"`
+	SealedAt    *time.Time `db:"sealed_at"`
 }
 
 // Gap is a row of gaps.
@@ -47,8 +55,9 @@ func (g Gap) Range() received.Range {
 }
 
 const (
-	bootColumns = `gateway, boot, floor, above, highest_started, sealed_until, closed_at`
-	gapColumns  = `gateway, boot, first_seq, last_seq, after, noticed_at, opened_at, closed_at`
+	gatewayColumns = `gateway, partition, first_seen_at, seen_at, waived_until, waived_at, waived_by, waived_reason, version`
+	bootColumns    = `gateway, boot, floor, above, highest_started, sealed_until, closed_at, first_seen_at, sealed_at`
+	gapColumns     = `gateway, boot, first_seq, last_seq, after, noticed_at, opened_at, closed_at`
 )
 
 // SeeGateways notes gateways that were heard of, and makes those that are new.
@@ -57,16 +66,16 @@ func SeeGateways(ctx context.Context, tx pgx.Tx, partition int, seen map[string]
 	for name, at := range seen {
 		names, times = append(names, name), append(times, at)
 	}
-	return exec(ctx, tx, "note gateways", `INSERT INTO gateways (gateway, partition, seen_at)
-		SELECT g.name, $1, g.seen FROM unnest($2::text[], $3::timestamptz[]) AS g(name, seen) ORDER BY g.name
+	return exec(ctx, tx, "note gateways", `INSERT INTO gateways (gateway, partition, first_seen_at, seen_at)
+		SELECT g.name, $1, g.seen, g.seen FROM unnest($2::text[], $3::timestamptz[]) AS g(name, seen) ORDER BY g.name
 		ON CONFLICT (gateway) DO UPDATE SET seen_at = greatest(gateways.seen_at, excluded.seen_at)`, partition, names, times)
 }
 
 // EnsureBoot makes a gateway and its boot known.
 func EnsureBoot(ctx context.Context, tx pgx.Tx, gateway string, boot int64, partition int, now time.Time) error {
 	var batch pgx.Batch
-	batch.Queue(`INSERT INTO gateways (gateway, partition, seen_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, gateway, partition, now)
-	batch.Queue(`INSERT INTO boots (gateway, boot) VALUES ($1, $2) ON CONFLICT DO NOTHING`, gateway, boot)
+	batch.Queue(`INSERT INTO gateways (gateway, partition, first_seen_at, seen_at) VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING`, gateway, partition, now)
+	batch.Queue(`INSERT INTO boots (gateway, boot, first_seen_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, gateway, boot, now)
 	return wrap("note gateway", tx.SendBatch(ctx, &batch).Close())
 }
 
@@ -85,27 +94,29 @@ func AllBoots(ctx context.Context, tx pgx.Tx) ([]Boot, error) {
 func UpsertBoots(ctx context.Context, tx pgx.Tx, boots []Boot) error {
 	var batch pgx.Batch
 	for _, b := range boots {
-		batch.Queue(`INSERT INTO boots (`+bootColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		batch.Queue(`INSERT INTO boots (`+bootColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 			ON CONFLICT (gateway, boot) DO UPDATE SET floor = excluded.floor, above = excluded.above, highest_started = excluded.highest_started,
-				sealed_until = excluded.sealed_until, closed_at = excluded.closed_at`,
-			b.Gateway, b.Boot, b.Floor, b.Above, b.HighestStarted, b.SealedUntil, b.ClosedAt)
+				sealed_until = excluded.sealed_until, closed_at = excluded.closed_at,
+				first_seen_at = coalesce(boots.first_seen_at, excluded.first_seen_at), sealed_at = excluded.sealed_at`,
+			b.Gateway, b.Boot, b.Floor, b.Above, b.HighestStarted, b.SealedUntil, b.ClosedAt, b.FirstSeenAt, b.SealedAt)
 	}
 	return wrap("write boots", tx.SendBatch(ctx, &batch).Close())
 }
 
 // Gateways returns every gateway.
 func Gateways(ctx context.Context, tx pgx.Tx) ([]Gateway, error) {
-	return collect[Gateway](ctx, tx, "read gateways", `SELECT gateway, partition, seen_at, waived_until, version FROM gateways ORDER BY gateway`)
+	return collect[Gateway](ctx, tx, "read gateways", `SELECT `+gatewayColumns+` FROM gateways ORDER BY gateway`)
 }
 
 // LockGateway returns a gateway that stays as it is until the end of the transaction.
 func LockGateway(ctx context.Context, tx pgx.Tx, gateway string) (Gateway, error) {
-	return one[Gateway](ctx, tx, "read gateway", `SELECT gateway, partition, seen_at, waived_until, version FROM gateways WHERE gateway = $1 FOR UPDATE`, gateway)
+	return one[Gateway](ctx, tx, "read gateway", `SELECT `+gatewayColumns+` FROM gateways WHERE gateway = $1 FOR UPDATE`, gateway)
 }
 
 // UpdateGateway writes what has become of a gateway's stream in the log, and until when it is waived.
 func UpdateGateway(ctx context.Context, tx pgx.Tx, g Gateway) error {
-	return exec(ctx, tx, "write gateway", `UPDATE gateways SET waived_until = $2, version = $3 WHERE gateway = $1`, g.Gateway, g.WaivedUntil, g.Version)
+	return exec(ctx, tx, "write gateway", `UPDATE gateways SET waived_until = $2, version = $3, waived_at = $4, waived_by = $5, waived_reason = $6 WHERE gateway = $1`,
+		g.Gateway, g.WaivedUntil, g.Version, g.WaivedAt, g.WaivedBy, g.WaivedReason)
 }
 
 // CountLive returns how many gateways were heard of since a time.

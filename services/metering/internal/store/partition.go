@@ -70,8 +70,16 @@ func DeleteRefused(ctx context.Context, tx pgx.Tx, p Partition, sequence uint64)
 		p.Partition, p.Generation, int64(sequence))
 }
 
-// CountRefused returns the number of messages that could not be used.
-func CountRefused(ctx context.Context, tx pgx.Tx) (n int, err error) {
-	err = tx.QueryRow(ctx, `SELECT count(*) FROM refused_messages`).Scan(&n)
-	return n, wrap("count refused messages", err)
+// RefusedByPartition counts the messages that could not be used.
+func RefusedByPartition(ctx context.Context, tx pgx.Tx) (map[int]int, error) {
+	type row struct {
+		Partition int `db:"partition"`
+		Messages  int `db:"messages"`
+	}
+	rows, err := collect[row](ctx, tx, "count refused messages", `SELECT partition, count(*)::int AS messages FROM refused_messages GROUP BY partition`)
+	counted := make(map[int]int, len(rows))
+	for _, r := range rows {
+		counted[r.Partition] = r.Messages
+	}
+	return counted, err
 }

@@ -123,6 +123,11 @@ func FindLeases(ctx context.Context, tx pgx.Tx, ids []string) ([]Lease, error) {
 	return collect[Lease](ctx, tx, "find leases", `SELECT `+leaseColumns+` FROM leases WHERE id = ANY ($1)`, ids)
 }
 
+// LeasesOf returns the leases of a balance, by gateway.
+func LeasesOf(ctx context.Context, tx pgx.Tx, balance int64) ([]Lease, error) {
+	return collect[Lease](ctx, tx, "read leases", `SELECT `+leaseColumns+` FROM leases WHERE balance_id = $1 ORDER BY gateway, boot, id LIMIT 1000`, balance)
+}
+
 // LockLeases returns leases that stay as they are until the end of the transaction.
 func LockLeases(ctx context.Context, tx pgx.Tx, ids []string) ([]Lease, error) {
 	return collect[Lease](ctx, tx, "lock leases", `SELECT `+leaseColumns+` FROM leases WHERE id = ANY ($1) ORDER BY id FOR UPDATE`, ids)

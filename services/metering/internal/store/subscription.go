@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/libs/callstream"
 	"github.com/tollgate/tollgate/libs/rating"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
+	subscriptionv1 "github.com/tollgate/tollgate/proto/subscription/v1"
 	"github.com/tollgate/tollgate/services/metering/internal/domain"
 )
 
@@ -24,18 +25,20 @@ type Subscription struct {
 	TimeZone    string `db:"time_zone"`
 	StartedAt   int64  `db:"started_at"`
 	EndedAt     int64  `db:"ended_at"`
+	// Limits of its own as an encoded SubscriptionLimitsSet, in place of its plan's; nil for those of the plan.
+	Limits []byte `db:"limits"`
 	// Revision is the position in subscription's log of the last change.
 	Revision int64 `db:"revision"`
 }
 
-const subscriptionColumns = `id, tenant_id, name, state, plan, plan_version, time_zone, started_at, ended_at, revision`
+const subscriptionColumns = `id, tenant_id, name, state, plan, plan_version, time_zone, started_at, ended_at, limits, revision`
 
 // UpsertSubscription writes a subscription as it is.
 func UpsertSubscription(ctx context.Context, tx pgx.Tx, s Subscription) error {
-	return exec(ctx, tx, "write subscription", `INSERT INTO subscriptions (`+subscriptionColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+	return exec(ctx, tx, "write subscription", `INSERT INTO subscriptions (`+subscriptionColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 		ON CONFLICT (id) DO UPDATE SET state = excluded.state, time_zone = excluded.time_zone, started_at = excluded.started_at,
-			ended_at = excluded.ended_at, revision = excluded.revision`,
-		s.ID, s.Tenant, s.Name, s.State, s.Plan, s.PlanVersion, s.TimeZone, s.StartedAt, s.EndedAt, s.Revision)
+			ended_at = excluded.ended_at, limits = excluded.limits, revision = excluded.revision`,
+		s.ID, s.Tenant, s.Name, s.State, s.Plan, s.PlanVersion, s.TimeZone, s.StartedAt, s.EndedAt, s.Limits, s.Revision)
 }
 
 // FindSubscription returns a subscription by its id, or by its name: of those with the same name the newest.
@@ -49,16 +52,22 @@ type Known struct {
 	Subscription
 	Calendar *domain.Calendar
 	specs    map[string]*catalogv1.PlanSpec
+	// own are the limits of its own in each phase, by its beginning; nil for those of the plan.
+	own map[int64][]*catalogv1.Limit
 }
 
-// Quotas returns the quotas of the plan in force at an instant.
+// Quotas returns the quotas in force at an instant: the subscription's own, else those of the plan.
 func (k *Known) Quotas(at int64) []*catalogv1.Limit {
 	phase, ok := k.Calendar.Phase(at)
 	if !ok {
 		return nil
 	}
+	limits := k.own[phase.From]
+	if limits == nil {
+		limits = k.specs[planKey(phase.Plan, phase.PlanVersion)].GetLimits()
+	}
 	var quotas []*catalogv1.Limit
-	for _, l := range k.specs[planKey(phase.Plan, phase.PlanVersion)].GetLimits() {
+	for _, l := range limits {
 		if l.GetQuota() > 0 {
 			quotas = append(quotas, l)
 		}
@@ -66,7 +75,7 @@ func (k *Known) Quotas(at int64) []*catalogv1.Limit {
 	return quotas
 }
 
-// Quota returns the quota of a meter and window of the plan in force at an instant; nil when there is none.
+// Quota returns the quota of a meter and window in force at an instant; nil when there is none.
 func (k *Known) Quota(meter, per string, at int64) *catalogv1.Limit {
 	for _, l := range k.Quotas(at) {
 		if MeterOf(l) == meter && l.GetPer() == per {
@@ -103,6 +112,7 @@ type phaseRow struct {
 	StartsAt     int64  `db:"starts_at"`
 	Plan         string `db:"plan"`
 	PlanVersion  int32  `db:"plan_version"`
+	Limits       []byte `db:"limits"`
 	Spec         []byte `db:"spec"`
 }
 
@@ -152,7 +162,7 @@ func load(ctx context.Context, tx pgx.Tx, rows []Subscription) (map[string]*Know
 	for i, s := range rows {
 		ids[i] = s.ID
 	}
-	phases, err := collect[phaseRow](ctx, tx, "read phases", `SELECT f.subscription, f.starts_at, f.plan, f.plan_version, p.spec
+	phases, err := collect[phaseRow](ctx, tx, "read phases", `SELECT f.subscription, f.starts_at, f.plan, f.plan_version, f.limits, p.spec
 		FROM phases f JOIN plans p ON p.plan = f.plan AND p.version = f.plan_version WHERE f.subscription = ANY ($1) ORDER BY f.subscription, f.starts_at`, ids)
 	if err != nil {
 		return nil, err
@@ -160,6 +170,7 @@ func load(ctx context.Context, tx pgx.Tx, rows []Subscription) (map[string]*Know
 	known := make(map[string]*Known, len(rows))
 	specs := map[string]*catalogv1.PlanSpec{}
 	of := map[string][]domain.Phase{}
+	own := map[string]map[int64][]*catalogv1.Limit{}
 	for _, f := range phases {
 		key := planKey(f.Plan, uint32(f.PlanVersion))
 		if specs[key] == nil {
@@ -168,6 +179,16 @@ func load(ctx context.Context, tx pgx.Tx, rows []Subscription) (map[string]*Know
 				return nil, fmt.Errorf("decode plan %s: %w", key, err)
 			}
 			specs[key] = &spec
+		}
+		if f.Limits != nil {
+			var set subscriptionv1.SubscriptionLimitsSet
+			if err := proto.Unmarshal(f.Limits, &set); err != nil {
+				return nil, fmt.Errorf("decode limits of subscription %s: %w", f.Subscription, err)
+			}
+			if own[f.Subscription] == nil {
+				own[f.Subscription] = map[int64][]*catalogv1.Limit{}
+			}
+			own[f.Subscription][f.StartsAt] = set.GetLimits()
 		}
 		of[f.Subscription] = append(of[f.Subscription], domain.Phase{
 			From: f.StartsAt, Plan: f.Plan, PlanVersion: uint32(f.PlanVersion), Period: rating.PeriodConfig(specs[key].GetPeriod()),
@@ -178,16 +199,23 @@ func load(ctx context.Context, tx pgx.Tx, rows []Subscription) (map[string]*Know
 		if err != nil {
 			return nil, fmt.Errorf("subscription %s: %w", s.ID, err)
 		}
-		known[s.ID] = &Known{Subscription: s, Calendar: calendar, specs: specs}
+		known[s.ID] = &Known{Subscription: s, Calendar: calendar, specs: specs, own: own[s.ID]}
 	}
 	return known, nil
 }
 
-// UpsertPhase puts a subscription under a plan version from an instant on.
-func UpsertPhase(ctx context.Context, tx pgx.Tx, tenant, subscription string, from int64, plan string, version uint32) error {
-	return exec(ctx, tx, "write phase", `INSERT INTO phases (subscription, starts_at, tenant_id, plan, plan_version) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (subscription, starts_at) DO UPDATE SET plan = excluded.plan, plan_version = excluded.plan_version`,
-		subscription, from, tenant, plan, int32(version))
+// UpsertPhase puts a subscription under a plan version, and its own limits if it has any, from an instant on.
+func UpsertPhase(ctx context.Context, tx pgx.Tx, s Subscription, from int64, plan string, version uint32) error {
+	return exec(ctx, tx, "write phase", `INSERT INTO phases (subscription, starts_at, tenant_id, plan, plan_version, limits) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (subscription, starts_at) DO UPDATE SET plan = excluded.plan, plan_version = excluded.plan_version, limits = excluded.limits`,
+		s.ID, from, s.Tenant, plan, int32(version), s.Limits)
+}
+
+// FindPhase returns the plan version that a subscription is under at an instant.
+func FindPhase(ctx context.Context, tx pgx.Tx, subscription string, at int64) (plan string, version uint32, err error) {
+	err = tx.QueryRow(ctx, `SELECT plan, plan_version FROM phases WHERE subscription = $1 AND starts_at <= $2 ORDER BY starts_at DESC LIMIT 1`,
+		subscription, at).Scan(&plan, &version)
+	return plan, version, wrap("find phase", err)
 }
 
 // UpsertPlan writes a plan version.
@@ -227,6 +255,15 @@ func InsertSplit(ctx context.Context, tx pgx.Tx, s Split) error {
 // SplitsAfter returns the next splits behind a position.
 func SplitsAfter(ctx context.Context, tx pgx.Tx, position int64, limit int) ([]Split, error) {
 	return collect[Split](ctx, tx, "read splits", `SELECT position, tenant_id, subscription, since FROM splits WHERE position > $1 ORDER BY position LIMIT $2`, position, limit)
+}
+
+// PendingSplits returns splits that a partition still has to do, and that divide something.
+func PendingSplits(ctx context.Context, tx pgx.Tx, limit int) ([]Split, error) {
+	return collect[Split](ctx, tx, "read splits", `SELECT s.position, s.tenant_id, s.subscription, s.since FROM splits s
+		WHERE s.position > (SELECT min(split_to) FROM partitions) AND EXISTS (SELECT FROM usage u WHERE u.tenant_id = s.tenant_id
+			AND u.subscription = s.subscription AND u.bucket > s.since - 3600000000000 AND u.bucket < s.since
+			AND u.first_completed < s.since AND u.last_completed >= s.since)
+		ORDER BY s.position LIMIT $1`, limit)
 }
 
 // SplitPending says whether a partition still has to split buckets of a subscription, or of any for "".

@@ -15,14 +15,14 @@ import (
 
 const addUsageSQL = `
 INSERT INTO usage (tenant_id, subscription, bucket, partition, meter, reason, plan, plan_version, api, api_version,
-	quantity, calls, digest, first_completed, last_completed, generation, sequence)
+	operation, application, account, quantity, calls, digest, first_completed, last_completed, generation, sequence)
 SELECT r.tenant_id, r.subscription, r.bucket, $1, r.meter, r.reason, r.plan, r.plan_version, r.api, r.api_version,
-	r.quantity, r.calls, r.digest, r.first_completed, r.last_completed, $2, r.sequence
+	r.operation, r.application, r.account, r.quantity, r.calls, r.digest, r.first_completed, r.last_completed, $2, r.sequence
 FROM unnest($3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::text[],
-	$12::numeric[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[])
-	AS r(tenant_id, subscription, bucket, meter, reason, plan, plan_version, api, api_version,
+	$12::text[], $13::text[], $14::text[], $15::numeric[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[])
+	AS r(tenant_id, subscription, bucket, meter, reason, plan, plan_version, api, api_version, operation, application, account,
 		quantity, calls, digest, first_completed, last_completed, sequence)
-ON CONFLICT (tenant_id, subscription, bucket, partition, meter, reason, plan, plan_version, api, api_version) DO UPDATE SET
+ON CONFLICT (tenant_id, subscription, bucket, partition, meter, reason, plan, plan_version, api, api_version, operation, application, account) DO UPDATE SET
 	quantity = usage.quantity + excluded.quantity, calls = usage.calls + excluded.calls,
 	digest = digest_sum(usage.digest, excluded.digest),
 	first_completed = least(usage.first_completed, excluded.first_completed),
@@ -35,15 +35,17 @@ func AddUsage(ctx context.Context, tx pgx.Tx, partition int, generation int32, r
 	tenants, subscriptions, buckets := make([]string, n), make([]string, n), make([]int64, n)
 	meters, reasons, plans, versions := make([]string, n), make([]string, n), make([]string, n), make([]int32, n)
 	apis, apiVersions, quantities := make([]string, n), make([]string, n), make([]string, n)
+	operations, applications, accounts := make([]string, n), make([]string, n), make([]string, n)
 	calls, digests, firsts, lasts, sequences := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	for i, r := range rows {
 		tenants[i], subscriptions[i], buckets[i] = r.Tenant, r.Subscription, r.Bucket
 		meters[i], reasons[i], plans[i], versions[i] = r.Meter, r.Reason, r.Plan, int32(r.PlanVersion)
 		apis[i], apiVersions[i], quantities[i] = r.API, r.APIVersion, r.Quantity.String()
+		operations[i], applications[i], accounts[i] = r.Operation, r.Application, r.Account
 		calls[i], digests[i], firsts[i], lasts[i], sequences[i] = int64(r.Calls), int64(r.Digest), r.First, r.Last, int64(r.Sequence)
 	}
 	return exec(ctx, tx, "add usage", addUsageSQL, partition, generation, tenants, subscriptions, buckets, meters, reasons, plans, versions,
-		apis, apiVersions, quantities, calls, digests, firsts, lasts, sequences)
+		apis, apiVersions, operations, applications, accounts, quantities, calls, digests, firsts, lasts, sequences)
 }
 
 // LedgerRow is a row of usage as it is split.
@@ -54,10 +56,10 @@ type LedgerRow struct {
 
 // RowsSince returns the ledger rows of a subscription in a partition whose bucket may reach over an instant, or comes after it.
 func RowsSince(ctx context.Context, tx pgx.Tx, tenant, subscription string, partition int, since int64) ([]LedgerRow, error) {
-	rows, err := tx.Query(ctx, `SELECT tenant_id, subscription, bucket, meter, reason, plan, plan_version, api, api_version, quantity::text, calls, digest,
+	rows, err := tx.Query(ctx, `SELECT tenant_id, subscription, bucket, meter, reason, plan, plan_version, api, api_version, operation, application, account, quantity::text, calls, digest,
 			first_completed, last_completed, generation, sequence
 		FROM usage WHERE tenant_id = $1 AND subscription = $2 AND partition = $3 AND bucket > $4 AND last_completed >= $5
-		ORDER BY bucket, meter, reason, plan, plan_version, api, api_version`,
+		ORDER BY bucket, meter, reason, plan, plan_version, api, api_version, operation, application, account`,
 		tenant, subscription, partition, since-int64(time.Hour), since)
 	if err != nil {
 		return nil, wrap("read usage", err)
@@ -67,7 +69,7 @@ func RowsSince(ctx context.Context, tx pgx.Tx, tenant, subscription string, part
 		var version int32
 		var quantity string
 		var calls, digest, sequence int64
-		err := row.Scan(&r.Tenant, &r.Subscription, &r.Bucket, &r.Meter, &r.Reason, &r.Plan, &version, &r.API, &r.APIVersion, &quantity, &calls, &digest,
+		err := row.Scan(&r.Tenant, &r.Subscription, &r.Bucket, &r.Meter, &r.Reason, &r.Plan, &version, &r.API, &r.APIVersion, &r.Operation, &r.Application, &r.Account, &quantity, &calls, &digest,
 			&r.First, &r.Last, &r.Generation, &sequence)
 		if err != nil {
 			return r, err
@@ -82,8 +84,10 @@ func RowsSince(ctx context.Context, tx pgx.Tx, tenant, subscription string, part
 // DeleteUsage takes a row out of the ledger of a partition.
 func DeleteUsage(ctx context.Context, tx pgx.Tx, partition int, k domain.Key) error {
 	return exec(ctx, tx, "delete usage", `DELETE FROM usage WHERE tenant_id = $1 AND subscription = $2 AND bucket = $3 AND partition = $4
-		AND meter = $5 AND reason = $6 AND plan = $7 AND plan_version = $8 AND api = $9 AND api_version = $10`,
-		k.Tenant, k.Subscription, k.Bucket, partition, k.Meter, k.Reason, k.Plan, int32(k.PlanVersion), k.API, k.APIVersion)
+		AND meter = $5 AND reason = $6 AND plan = $7 AND plan_version = $8 AND api = $9 AND api_version = $10
+		AND operation = $11 AND application = $12 AND account = $13`,
+		k.Tenant, k.Subscription, k.Bucket, partition, k.Meter, k.Reason, k.Plan, int32(k.PlanVersion), k.API, k.APIVersion,
+		k.Operation, k.Application, k.Account)
 }
 
 // Scope is what usage is asked of.
@@ -177,4 +181,24 @@ func BillableUnits(ctx context.Context, tx pgx.Tx, tenant, subscription, meter s
 		WHERE tenant_id = $1 AND subscription = $2 AND meter = $3 AND reason = '' AND bucket >= $4 AND bucket < $5`,
 		tenant, subscription, meter, start, end).Scan(&units)
 	return units, wrap("sum usage", err)
+}
+
+// Samples returns the billable quantity of a meter of a subscription from an instant to another, by bucket.
+func Samples(ctx context.Context, tx pgx.Tx, tenant, subscription, meter string, start, end int64) ([]domain.Sample, error) {
+	rows, err := tx.Query(ctx, `SELECT bucket, sum(quantity)::text FROM usage WHERE tenant_id = $1 AND subscription = $2 AND meter = $3 AND reason = ''
+		AND bucket >= $4 AND bucket < $5 GROUP BY bucket ORDER BY bucket LIMIT 20000`, tenant, subscription, meter, start, end)
+	if err != nil {
+		return nil, wrap("read usage", err)
+	}
+	samples, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (domain.Sample, error) {
+		var s domain.Sample
+		var quantity string
+		if err := row.Scan(&s.From, &quantity); err != nil {
+			return s, err
+		}
+		var err error
+		s.Quantity, err = parseQuantity(quantity)
+		return s, err
+	})
+	return samples, wrap("read usage", err)
 }

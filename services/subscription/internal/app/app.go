@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -14,9 +15,11 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/eventlog"
+	"github.com/tollgate/tollgate/libs/notify"
 	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
+	"github.com/tollgate/tollgate/libs/seal"
 	"github.com/tollgate/tollgate/libs/service"
 	"github.com/tollgate/tollgate/services/subscription/internal/domain"
 	"github.com/tollgate/tollgate/services/subscription/internal/store"
@@ -27,12 +30,20 @@ const streamType = "subscription"
 
 // Subscriptions has the use cases. It is safe for concurrent use.
 type Subscriptions struct {
-	log *eventlog.Log
-	db  *postgres.DB
+	log    *eventlog.Log
+	db     *postgres.DB
+	seal   *seal.Seal
+	outbox *notify.Outbox
 }
 
 // New returns the use cases over a database and its log.
 func New(log *eventlog.Log, db *postgres.DB) *Subscriptions { return &Subscriptions{log: log, db: db} }
+
+// Tell has the use cases tell others, with an outbox, and seal their secrets. It is called before anything else, or never: then
+// nobody is told.
+func (s *Subscriptions) Tell(sealer *seal.Seal, outbox *notify.Outbox) {
+	s.seal, s.outbox = sealer, outbox
+}
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
@@ -55,12 +66,21 @@ func execute[R any](ctx context.Context, s *Subscriptions, fn func(ctx context.C
 
 // record appends what was decided and writes it to the table.
 func (ch *change) record(ctx context.Context, id string, version uint64, events []proto.Message) error {
+	return ch.recordIn(ctx, streamType, id, version, events)
+}
+
+// recordIn is record for streams of any type.
+func (ch *change) recordIn(ctx context.Context, streamType, id string, version uint64, events []proto.Message) error {
 	ch.Append(streamType, id, version, events...)
 	for _, e := range events {
-		err := store.Project(ctx, ch, store.Fact{Tenant: ch.tenant, At: ch.Now(), Payload: e})
-		if postgres.Violates(err, "subscriptions_name") || postgres.Violates(err, "subscriptions_product") {
-			// Somebody else was faster: start again and find theirs.
-			return errors.Join(eventlog.ErrConflict, err)
+		version++
+		err := store.Project(ctx, ch, store.Fact{
+			Tenant: ch.tenant, Actor: ch.subject, Reason: ch.reason, Version: version, At: ch.Now(), Payload: e,
+		})
+		for _, unique := range []string{"subscriptions_name", "subscriptions_product", "webhooks_tenant_id_name_key", "mail_recipients_tenant_id_name_key"} {
+			if postgres.Violates(err, unique) { // somebody else was faster: start again and find theirs
+				return errors.Join(eventlog.ErrConflict, err)
+			}
 		}
 		if err != nil {
 			return err
@@ -84,8 +104,8 @@ func (ch *change) decide(ctx context.Context, id string, decide func(domain.Subs
 
 // CancelAll cancels the live subscriptions of an account or application that has ended, in a follower's transaction.
 func (s *Subscriptions) CancelAll(ctx context.Context, pgtx pgx.Tx, id, reason string) error {
-	ids, err := store.LiveOf(ctx, pgtx, id)
-	if err != nil || len(ids) == 0 {
+	before, err := store.LiveOf(ctx, pgtx, id)
+	if err != nil || len(before) == 0 {
 		return err
 	}
 	command := principal.CommandFrom(ctx)
@@ -96,14 +116,37 @@ func (s *Subscriptions) CancelAll(ctx context.Context, pgtx pgx.Tx, id, reason s
 		return err
 	}
 	ch := newChange(ctx, tx)
-	for _, id := range ids {
-		err := ch.decide(ctx, id, func(s domain.Subscription) ([]proto.Message, error) { return s.Cancel(ch.Now()) })
+	plans := plansOf(before)
+	if err := store.HoldPlans(ctx, ch, plans); err != nil {
+		return err
+	}
+	live, err := store.LiveOf(ctx, pgtx, id)
+	if err != nil {
+		return err
+	}
+	for _, r := range live {
+		err := ch.decide(ctx, r.ID, func(s domain.Subscription) ([]proto.Message, error) { return s.Cancel(ch.Now()) })
 		if err != nil {
-			return fmt.Errorf("cancel subscription %s: %w", id, err)
+			return fmt.Errorf("cancel subscription %s: %w", r.ID, err)
+		}
+	}
+	for _, plan := range plans {
+		if err := ch.admit(ctx, plan); err != nil {
+			return err
 		}
 	}
 	_, err = flush(ctx)
 	return err
+}
+
+// plansOf returns the plans of subscriptions, in the order in which they are held.
+func plansOf(subscriptions []store.Reference) []string {
+	plans := make([]string, len(subscriptions))
+	for i, r := range subscriptions {
+		plans[i] = r.Plan
+	}
+	slices.Sort(plans)
+	return slices.Compact(plans)
 }
 
 // read runs fn in a transaction of the acting tenant.
@@ -129,11 +172,11 @@ func notFound(err error, nameOrID string) error {
 }
 
 // paths are where the parts of a subscription stand in a request, for errors.
-type paths struct{ name, application, plan, product string }
+type paths struct{ name, application, plan, product, terms, limits string }
 
 var (
-	requestPaths  = paths{"name", "application", "plan", "product"}
-	resourcePaths = paths{"metadata.name", "metadata.application", "spec.plan", "spec.product"}
+	requestPaths  = paths{"name", "application", "plan", "product", "acceptedTerms", "limits"}
+	resourcePaths = paths{"metadata.name", "metadata.application", "spec.plan", "spec.product", "spec.acceptedTerms", "spec.limits"}
 )
 
 func invalid(path, format string, args ...any) error {
@@ -150,9 +193,9 @@ func (ch *change) application(ctx context.Context, at paths, nameOrID string) (d
 	return a, err
 }
 
-// plan finds the plan that a request names, in its newest version.
-func (ch *change) plan(ctx context.Context, at paths, plan, product string) (store.ProductPlan, error) {
-	plans, err := store.FindPlans(ctx, ch, ch.tenant, plan, product)
+// plan finds the plan that is named for an application, in its newest version.
+func (ch *change) plan(ctx context.Context, at paths, plan, product string, asking domain.Application) (store.ProductPlan, error) {
+	plans, err := store.FindPlans(ctx, ch, ch.tenant, plan, product, asking)
 	if err != nil {
 		return store.ProductPlan{}, err
 	}

@@ -59,7 +59,7 @@ func (ch *change) put(ctx context.Context, m resource.Metadata, spec *subscripti
 	if err != nil && !awaited {
 		return nil, err
 	}
-	p, planErr := ch.plan(ctx, resourcePaths, spec.GetPlan(), spec.GetProduct())
+	p, planErr := ch.plan(ctx, resourcePaths, spec.GetPlan(), spec.GetProduct(), a)
 	if planErr != nil {
 		if p.ProductName, err = assumedProduct(assumed, spec, planErr); err != nil {
 			return nil, err
@@ -76,8 +76,15 @@ func (ch *change) put(ctx context.Context, m resource.Metadata, spec *subscripti
 	case !exists:
 		return nil, ch.putNew(ctx, m.Name, a, p.Plan, spec)
 	}
-	before := &subscriptionv1.SubscriptionSpec{Plan: row.Plan, Product: row.Product, Approve: row.State != string(domain.Requested)}
-	return before, ch.putExisting(ctx, row, p.Plan, spec, awaited)
+	return specOf(row), ch.putExisting(ctx, row, p.Plan, spec, awaited)
+}
+
+// specOf is a subscription as a document says it.
+func specOf(row store.Subscription) *subscriptionv1.SubscriptionSpec {
+	return &subscriptionv1.SubscriptionSpec{
+		Plan: row.Plan, Product: row.Product, Approve: row.State != string(domain.Requested), AcceptedTerms: row.AcceptedTerms,
+		Limits: row.Limits.Messages(),
+	}
 }
 
 // assumedProduct returns the name of the product of the plan that a spec names, if a dry run assumes exactly one.
@@ -96,38 +103,68 @@ func assumedProduct(assumed map[string]bool, spec *subscriptionv1.SubscriptionSp
 }
 
 func (ch *change) putNew(ctx context.Context, name string, a domain.Application, p domain.Plan, spec *subscriptionv1.SubscriptionSpec) error {
-	id, err := ch.request(ctx, resourcePaths, name, a, p)
+	id, err := ch.request(ctx, resourcePaths, name, a, p, spec.GetAcceptedTerms())
 	if err != nil {
 		return err
-	}
-	if !p.NeedsApproval() {
-		spec.Approve = true // it is active
-		return nil
-	}
-	if !spec.GetApprove() {
-		return nil
 	}
 	row, err := store.Find(ctx, ch, ch.tenant, id)
 	if err != nil {
 		return err
 	}
-	return ch.approve(ctx, row)
+	if len(spec.GetLimits()) > 0 {
+		if err := ch.setLimits(ctx, resourcePaths, row, spec.GetLimits()); err != nil {
+			return err
+		}
+	}
+	if p.NeedsApproval() {
+		if !spec.GetApprove() {
+			return nil
+		}
+		return ch.approve(ctx, row, "")
+	}
+	spec.Approve = row.State != string(domain.Requested) // unless it waits in line, it is active
+	return nil
 }
 
 func (ch *change) putExisting(ctx context.Context, row store.Subscription, p domain.Plan, spec *subscriptionv1.SubscriptionSpec, awaited bool) error {
 	if row.State == string(domain.Requested) {
 		if spec.GetApprove() {
-			if err := ch.approve(ctx, row); err != nil {
+			held, err := ch.hold(ctx, row.ID)
+			if err != nil {
+				return err
+			}
+			if err := ch.approve(ctx, held, ""); err != nil {
 				return err
 			}
 		}
 	} else {
 		spec.Approve = true // it was approved, whatever the document says
 	}
-	if awaited || p.ID == row.PlanID {
-		return nil // a newer version of the same plan is for ChangePlan
+	if !awaited && p.ID != row.PlanID { // a newer version of the same plan is for ChangePlan
+		if err := ch.changePlan(ctx, resourcePaths, row.ID, p, spec.GetAcceptedTerms()); err != nil {
+			return err
+		}
+	} else if err := checkAccepted(row, spec, awaited); err != nil {
+		return err
 	}
-	return ch.changePlan(ctx, row, p)
+	row, err := store.Find(ctx, ch, ch.tenant, row.ID)
+	if err != nil || awaited {
+		return err
+	}
+	spec.AcceptedTerms = row.AcceptedTerms
+	if len(spec.GetLimits()) == 0 {
+		return ch.clearLimits(ctx, row)
+	}
+	return ch.setLimits(ctx, resourcePaths, row, spec.GetLimits())
+}
+
+// checkAccepted refuses a document that accepts other terms than those of the plan version that the subscription is under.
+func checkAccepted(row store.Subscription, spec *subscriptionv1.SubscriptionSpec, awaited bool) error {
+	if awaited || spec.GetAcceptedTerms() == "" || spec.GetAcceptedTerms() == row.AcceptedTerms {
+		return nil
+	}
+	return invalid(resourcePaths.terms, "is %q, but what was accepted for version %d of the plan %s is %q; other terms are accepted by changing the plan (POST …/plan)",
+		spec.GetAcceptedTerms(), row.PlanVersion, row.Plan, row.AcceptedTerms)
 }
 
 // exportPage is how many rows are read at once for an export.
@@ -148,7 +185,7 @@ func (s *Subscriptions) Export(ctx context.Context) (resource.Export, error) {
 					continue
 				}
 				r, err := resource.NewResource("Subscription", resource.Metadata{Name: row.Name, Application: row.Application},
-					&subscriptionv1.SubscriptionSpec{Plan: row.Plan, Product: row.Product, Approve: row.State != string(domain.Requested)})
+					specOf(row))
 				if err != nil {
 					return out, err
 				}

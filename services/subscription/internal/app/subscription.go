@@ -4,31 +4,37 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/libs/resource"
-	subscriptionv1 "github.com/tollgate/tollgate/proto/subscription/v1"
+	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 	"github.com/tollgate/tollgate/services/subscription/internal/domain"
 	"github.com/tollgate/tollgate/services/subscription/internal/store"
 )
 
-// Request asks for a plan for an application. product is needed only where several products have a plan of that name.
-func (s *Subscriptions) Request(ctx context.Context, name, application, plan, product string) (store.Subscription, error) {
+// Asked is a request for a plan.
+type Asked struct {
+	// Application and Plan are names or ids. Product is needed only where several products have a plan of that name.
+	Name, Application, Plan, Product string
+	// AcceptedTerms is the version of the plan's terms that is accepted.
+	AcceptedTerms string
+}
+
+// Request asks for a plan for an application.
+func (s *Subscriptions) Request(ctx context.Context, r Asked) (store.Subscription, error) {
 	return execute(ctx, s, func(ctx context.Context, ch *change) (store.Subscription, error) {
-		a, err := ch.application(ctx, requestPaths, application)
+		a, err := ch.application(ctx, requestPaths, r.Application)
 		if err != nil {
 			return store.Subscription{}, err
 		}
-		p, err := ch.plan(ctx, requestPaths, plan, product)
+		p, err := ch.plan(ctx, requestPaths, r.Plan, r.Product, a)
 		if err != nil {
 			return store.Subscription{}, err
 		}
-		id, err := ch.request(ctx, requestPaths, name, a, p.Plan)
+		id, err := ch.request(ctx, requestPaths, r.Name, a, p.Plan, r.AcceptedTerms)
 		if err != nil {
 			return store.Subscription{}, err
 		}
@@ -37,7 +43,7 @@ func (s *Subscriptions) Request(ctx context.Context, name, application, plan, pr
 }
 
 // request returns the new subscription's id.
-func (ch *change) request(ctx context.Context, at paths, name string, a domain.Application, p domain.Plan) (string, error) {
+func (ch *change) request(ctx context.Context, at paths, name string, a domain.Application, p domain.Plan, acceptedTerms string) (string, error) {
 	if err := resource.CheckName(name); err != nil {
 		return "", invalid(at.name, "%s", err)
 	}
@@ -55,22 +61,35 @@ func (ch *change) request(ctx context.Context, at paths, name string, a domain.A
 	case !errors.Is(err, pgx.ErrNoRows):
 		return "", err
 	}
-	id := newID()
-	events, err := domain.Request(id, name, a, p, ch.Now())
+	if err := store.HoldPlans(ctx, ch, []string{p.ID}); err != nil {
+		return "", err
+	}
+	place, err := ch.place(ctx, p.ID)
 	if err != nil {
 		return "", err
 	}
-	return id, ch.record(ctx, id, 0, events)
+	id := newID()
+	events, err := domain.Request(id, name, a, p, domain.Acceptance{Version: acceptedTerms, Path: at.terms}, place, ch.Now())
+	if err != nil {
+		return "", err
+	}
+	if err := ch.record(ctx, id, 0, events); err != nil {
+		return "", err
+	}
+	return id, ch.admit(ctx, p.ID)
 }
 
-// command runs one decision on a subscription, by its name or id.
+// command runs one decision on a subscription, by its name or id. What it frees is given to who is next in line.
 func (s *Subscriptions) command(ctx context.Context, nameOrID string, run func(ctx context.Context, ch *change, row store.Subscription) error) (store.Subscription, error) {
 	return execute(ctx, s, func(ctx context.Context, ch *change) (store.Subscription, error) {
-		row, err := store.Find(ctx, ch, ch.tenant, nameOrID)
+		row, err := ch.hold(ctx, nameOrID)
 		if err != nil {
-			return row, notFound(err, nameOrID)
+			return row, err
 		}
 		if err := run(ctx, ch, row); err != nil {
+			return row, err
+		}
+		if err := ch.admit(ctx, row.PlanID); err != nil {
 			return row, err
 		}
 		return store.Find(ctx, ch, ch.tenant, row.ID)
@@ -78,24 +97,41 @@ func (s *Subscriptions) command(ctx context.Context, nameOrID string, run func(c
 }
 
 // Approve lets a requested subscription begin.
-func (s *Subscriptions) Approve(ctx context.Context, nameOrID string) (store.Subscription, error) {
-	return s.command(ctx, nameOrID, func(ctx context.Context, ch *change, row store.Subscription) error { return ch.approve(ctx, row) })
+func (s *Subscriptions) Approve(ctx context.Context, nameOrID, comment string) (store.Subscription, error) {
+	return s.command(ctx, nameOrID, func(ctx context.Context, ch *change, row store.Subscription) error {
+		return ch.approve(ctx, row, comment)
+	})
 }
 
-func (ch *change) approve(ctx context.Context, row store.Subscription) error {
+func (ch *change) approve(ctx context.Context, row store.Subscription, comment string) error {
 	p, err := store.FindPlanVersion(ctx, ch, row.PlanID, row.PlanVersion)
 	if err != nil {
 		return err
 	}
 	return ch.decide(ctx, row.ID, func(s domain.Subscription) ([]proto.Message, error) {
-		return s.Approve(ch.subject, p.Plan, ch.Now())
+		return s.Approve(ch.subject, comment, p.Plan, ch.Now())
 	})
 }
 
-// Reject turns a request down, with the reason of the command.
-func (s *Subscriptions) Reject(ctx context.Context, nameOrID string) (store.Subscription, error) {
+// Reject turns a request down, with the reason of the command or a comment.
+func (s *Subscriptions) Reject(ctx context.Context, nameOrID, comment string) (store.Subscription, error) {
 	return s.command(ctx, nameOrID, func(ctx context.Context, ch *change, row store.Subscription) error {
-		return ch.decide(ctx, row.ID, func(s domain.Subscription) ([]proto.Message, error) { return s.Reject(ch.reason) })
+		return ch.decide(ctx, row.ID, func(s domain.Subscription) ([]proto.Message, error) { return s.Reject(ch.reason, comment) })
+	})
+}
+
+// Comment adds a remark to a subscription.
+func (s *Subscriptions) Comment(ctx context.Context, nameOrID, comment string) (Detail, error) {
+	return execute(ctx, s, func(ctx context.Context, ch *change) (Detail, error) {
+		row, err := store.Find(ctx, ch, ch.tenant, nameOrID)
+		if err != nil {
+			return Detail{}, notFound(err, nameOrID)
+		}
+		err = ch.decide(ctx, row.ID, func(s domain.Subscription) ([]proto.Message, error) { return s.Comment(comment) })
+		if err != nil {
+			return Detail{}, err
+		}
+		return detail(ctx, ch, row)
 	})
 }
 
@@ -120,36 +156,109 @@ func (s *Subscriptions) Cancel(ctx context.Context, nameOrID string) (store.Subs
 	})
 }
 
-// ChangePlan puts a subscription under the newest version of a plan of its product, at once and with the same keys. The
-// provider may choose plans that need approval. product, when given, must be the subscription's.
-func (s *Subscriptions) ChangePlan(ctx context.Context, nameOrID, plan, product string) (store.Subscription, error) {
+// SetLimits gives a subscription limits of its own, in place of all of its plan's.
+func (s *Subscriptions) SetLimits(ctx context.Context, nameOrID string, limits store.Limits) (store.Subscription, error) {
 	return s.command(ctx, nameOrID, func(ctx context.Context, ch *change, row store.Subscription) error {
-		if product == "" {
-			product = row.ProductID
-		}
-		p, err := ch.plan(ctx, requestPaths, plan, product)
-		if err != nil {
-			return err
-		}
-		return ch.changePlan(ctx, row, p.Plan)
+		return ch.setLimits(ctx, requestPaths, row, limits.Messages())
 	})
 }
 
-func (ch *change) changePlan(ctx context.Context, row store.Subscription, to domain.Plan) error {
-	from, err := store.FindPlanVersion(ctx, ch, row.PlanID, row.PlanVersion)
+func (ch *change) setLimits(ctx context.Context, at paths, row store.Subscription, limits []*catalogv1.Limit) error {
+	p, err := store.FindPlanVersion(ctx, ch, row.PlanID, row.PlanVersion)
 	if err != nil {
 		return err
 	}
 	return ch.decide(ctx, row.ID, func(s domain.Subscription) ([]proto.Message, error) {
-		return s.ChangePlan(from.Plan, to, ch.Now())
+		return s.SetLimits(at.limits, limits, p.Plan, ch.Now())
 	})
 }
 
+// ClearLimits puts the limits of the plan in force again.
+func (s *Subscriptions) ClearLimits(ctx context.Context, nameOrID string) (store.Subscription, error) {
+	return s.command(ctx, nameOrID, func(ctx context.Context, ch *change, row store.Subscription) error {
+		return ch.clearLimits(ctx, row)
+	})
+}
+
+func (ch *change) clearLimits(ctx context.Context, row store.Subscription) error {
+	return ch.decide(ctx, row.ID, func(s domain.Subscription) ([]proto.Message, error) { return s.ClearLimits(ch.Now()) })
+}
+
+// PlanChange is a change of plan: to the newest version of a plan of the subscription's product, by name or id.
+type PlanChange struct {
+	// Product, when given, must be the subscription's.
+	Plan, Product string
+	// AcceptedTerms is the version of the plan's terms that is accepted; needed when it was not before.
+	AcceptedTerms string
+}
+
+// ChangePlan puts a subscription under another plan version, at once and with the same keys. The provider may choose plans
+// that need approval.
+func (s *Subscriptions) ChangePlan(ctx context.Context, nameOrID string, to PlanChange) (store.Subscription, error) {
+	return execute(ctx, s, func(ctx context.Context, ch *change) (store.Subscription, error) {
+		row, err := store.Find(ctx, ch, ch.tenant, nameOrID)
+		if err != nil {
+			return row, notFound(err, nameOrID)
+		}
+		product := to.Product
+		if product == "" {
+			product = row.ProductID
+		}
+		p, err := ch.plan(ctx, requestPaths, to.Plan, product, domain.Application{ID: row.ApplicationID, Account: row.AccountID})
+		if err != nil {
+			return row, err
+		}
+		if err := ch.changePlan(ctx, requestPaths, row.ID, p.Plan, to.AcceptedTerms); err != nil {
+			return row, err
+		}
+		return store.Find(ctx, ch, ch.tenant, row.ID)
+	})
+}
+
+func (ch *change) changePlan(ctx context.Context, at paths, id string, to domain.Plan, acceptedTerms string) error {
+	row, err := ch.hold(ctx, id, to.ID)
+	if err != nil {
+		return err
+	}
+	from, err := store.FindPlanVersion(ctx, ch, row.PlanID, row.PlanVersion)
+	if err != nil {
+		return err
+	}
+	place, err := ch.place(ctx, to.ID)
+	if err != nil {
+		return err
+	}
+	err = ch.decide(ctx, row.ID, func(s domain.Subscription) ([]proto.Message, error) {
+		return s.ChangePlan(from.Plan, to, domain.Acceptance{Version: acceptedTerms, Path: at.terms}, place, ch.Now())
+	})
+	if err != nil {
+		return err
+	}
+	return ch.admit(ctx, row.PlanID)
+}
+
+// Detail is a subscription with all that was said about it.
+type Detail struct {
+	store.Subscription
+	Comments []store.Comment `json:"comments"`
+}
+
+func detail(ctx context.Context, tx pgx.Tx, row store.Subscription) (Detail, error) {
+	comments, err := store.Comments(ctx, tx, row.ID)
+	if comments == nil {
+		comments = []store.Comment{}
+	}
+	return Detail{row, comments}, err
+}
+
 // Subscription returns a subscription by its name or id.
-func (s *Subscriptions) Subscription(ctx context.Context, nameOrID string) (store.Subscription, error) {
-	return read(ctx, s, func(tx pgx.Tx, tenant string) (store.Subscription, error) {
+func (s *Subscriptions) Subscription(ctx context.Context, nameOrID string) (Detail, error) {
+	return read(ctx, s, func(tx pgx.Tx, tenant string) (Detail, error) {
 		row, err := store.Find(ctx, tx, tenant, nameOrID)
-		return row, notFound(err, nameOrID)
+		if err != nil {
+			return Detail{}, notFound(err, nameOrID)
+		}
+		return detail(ctx, tx, row)
 	})
 }
 
@@ -163,62 +272,4 @@ func (s *Subscriptions) List(ctx context.Context, f store.Filter, after string, 
 	return read(ctx, s, func(tx pgx.Tx, tenant string) ([]store.Subscription, error) {
 		return store.List(ctx, tx, tenant, f, after, limit)
 	})
-}
-
-// Transition is one thing that happened to a subscription.
-type Transition struct {
-	Number     uint64    `json:"number"`
-	At         time.Time `json:"at"`
-	Transition string    `json:"transition" enum:"requested,activated,rejected,suspended,resumed,cancelled,planChanged"`
-	// Actor is who caused it, as in "member:<id>" or "service:<name>".
-	Actor  string `json:"actor"`
-	Reason string `json:"reason,omitempty"`
-	// PlanID and PlanVersion are those asked for, and changed to.
-	PlanID      string `json:"planId,omitempty"`
-	PlanVersion uint32 `json:"planVersion,omitempty"`
-}
-
-// Transitions returns what happened to a subscription, the oldest first, after a number.
-func (s *Subscriptions) Transitions(ctx context.Context, nameOrID string, after uint64, limit int) ([]Transition, error) {
-	return read(ctx, s, func(tx pgx.Tx, tenant string) ([]Transition, error) {
-		row, err := store.Find(ctx, tx, tenant, nameOrID)
-		if err != nil {
-			return nil, notFound(err, nameOrID)
-		}
-		log, _, err := s.log.Within(ctx, tx)
-		if err != nil {
-			return nil, err
-		}
-		history, err := log.Load(ctx, streamType, row.ID)
-		if err != nil {
-			return nil, err
-		}
-		history = history[min(after, uint64(len(history))):]
-		all := make([]Transition, 0, min(limit, len(history)))
-		for _, e := range history[:min(limit, len(history))] {
-			all = append(all, transition(e))
-		}
-		return all, nil
-	})
-}
-
-func transition(e eventlog.Event) Transition {
-	t := Transition{Number: e.Version, At: e.RecordedAt, Actor: e.Actor, Reason: e.Reason}
-	switch p := e.Payload.(type) {
-	case *subscriptionv1.SubscriptionRequested:
-		t.Transition, t.PlanID, t.PlanVersion = "requested", p.GetPlan(), p.GetPlanVersion()
-	case *subscriptionv1.SubscriptionActivated:
-		t.Transition = "activated"
-	case *subscriptionv1.SubscriptionRejected:
-		t.Transition = "rejected"
-	case *subscriptionv1.SubscriptionSuspended:
-		t.Transition = "suspended"
-	case *subscriptionv1.SubscriptionResumed:
-		t.Transition = "resumed"
-	case *subscriptionv1.SubscriptionCancelled:
-		t.Transition = "cancelled"
-	case *subscriptionv1.SubscriptionPlanChanged:
-		t.Transition, t.PlanID, t.PlanVersion = "planChanged", p.GetPlan(), p.GetPlanVersion()
-	}
-	return t
 }

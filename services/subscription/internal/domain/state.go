@@ -35,7 +35,7 @@ func StateAfter(event proto.Message) (State, bool) {
 		return Requested, true
 	case *subscriptionv1.SubscriptionActivated, *subscriptionv1.SubscriptionResumed:
 		return Active, true
-	case *subscriptionv1.SubscriptionRejected:
+	case *subscriptionv1.SubscriptionRejected, *subscriptionv1.SubscriptionExpired:
 		return Rejected, true
 	case *subscriptionv1.SubscriptionSuspended:
 		return Suspended, true

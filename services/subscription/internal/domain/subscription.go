@@ -19,6 +19,16 @@ type Subscription struct {
 	Plan                                    string
 	PlanVersion                             uint32
 	State                                   State
+	// Waiting says that the request has no place yet: it is on the plan's waiting list.
+	Waiting bool
+	// ExpiresAt is when the request expires, in nanoseconds since the Unix epoch; 0 for never.
+	ExpiresAt int64
+	// Terms that were accepted last.
+	Terms Terms
+	// Limits of the subscription's own; none for those of the plan.
+	Limits []*catalogv1.Limit
+	// Comments is their number.
+	Comments int
 }
 
 // Evolve applies an event.
@@ -28,15 +38,45 @@ func (s Subscription) Evolve(event proto.Message) Subscription {
 		return Subscription{
 			ID: e.GetSubscription(), Name: e.GetName(), Account: e.GetAccount(), Application: e.GetApplication(),
 			Product: e.GetProduct(), Plan: e.GetPlan(), PlanVersion: e.GetPlanVersion(), State: Requested,
+			ExpiresAt: e.GetExpiresAt(), Terms: termsOf(e.GetTerms()),
 		}
+	case *subscriptionv1.SubscriptionWaitlisted:
+		s.Waiting, s.ExpiresAt = true, 0
+		return s
+	case *subscriptionv1.SubscriptionAdmitted:
+		s.Waiting, s.ExpiresAt = false, e.GetExpiresAt()
+		return s
 	case *subscriptionv1.SubscriptionPlanChanged:
 		s.Plan, s.PlanVersion = e.GetPlan(), e.GetPlanVersion()
-	default:
-		if state, ok := StateAfter(event); ok {
-			s.State = state
+		if e.GetTerms() != nil {
+			s.Terms = termsOf(e.GetTerms())
 		}
+		return s
+	case *subscriptionv1.SubscriptionLimitsSet:
+		s.Limits = e.GetLimits()
+		return s
+	case *subscriptionv1.SubscriptionLimitsCleared:
+		s.Limits = nil
+		return s
+	case *subscriptionv1.SubscriptionCommented:
+		s.Comments++
+		return s
+	case *subscriptionv1.SubscriptionActivated:
+		s.Comments += present(e.GetComment())
+	case *subscriptionv1.SubscriptionRejected:
+		s.Comments += present(e.GetComment())
+	}
+	if state, ok := StateAfter(event); ok {
+		s.State, s.Waiting, s.ExpiresAt = state, false, 0
 	}
 	return s
+}
+
+func present(text string) int {
+	if text == "" {
+		return 0
+	}
+	return 1
 }
 
 // Application is what identity says of an application.
@@ -65,8 +105,25 @@ func (p Plan) timeZone() string {
 	return "UTC"
 }
 
-// Request asks for a plan. Where the plan needs no approval the subscription is active at once, from now.
-func Request(id, name string, a Application, p Plan, now time.Time) ([]proto.Message, error) {
+// Place is what a plan has for a new request.
+type Place struct {
+	// Free says that there is a place, and nobody in line for it.
+	Free bool
+	// Number of the request on the waiting list, if there is none.
+	Number uint64
+}
+
+// Acceptance is what a request says of the plan's terms.
+type Acceptance struct {
+	// Version that is accepted; empty for none.
+	Version string
+	// Path of the field, for errors.
+	Path string
+}
+
+// Request asks for a plan. Where the plan has no place left the request waits in line; else, where it needs no approval, the
+// subscription is active at once, from now.
+func Request(id, name string, a Application, p Plan, accepted Acceptance, place Place, now time.Time) ([]proto.Message, error) {
 	switch {
 	case a.Deleted:
 		return nil, problem.NewConflict("application-deleted", "The application %s was deleted.", a.Name)
@@ -75,17 +132,54 @@ func Request(id, name string, a Application, p Plan, now time.Time) ([]proto.Mes
 	case p.Retired:
 		return nil, retired(p)
 	}
-	requested := &subscriptionv1.SubscriptionRequested{
-		Subscription: id, Name: name, Account: a.Account, Application: a.ID, Product: p.Product, Plan: p.ID, PlanVersion: p.Version,
+	terms, err := p.accept(Terms{}, accepted)
+	if err != nil {
+		return nil, err
 	}
-	if p.NeedsApproval() {
+	requested := &subscriptionv1.SubscriptionRequested{
+		Subscription: id, Name: name, Account: a.Account, Application: a.ID, Product: p.Product, Plan: p.ID, PlanVersion: p.Version, Terms: terms,
+	}
+	switch {
+	case !place.Free:
+		return []proto.Message{requested, &subscriptionv1.SubscriptionWaitlisted{Subscription: id, Plan: p.ID, Number: place.Number}}, nil
+	case p.NeedsApproval():
+		requested.ExpiresAt = p.expiry(now)
 		return []proto.Message{requested}, nil
 	}
-	return []proto.Message{requested, activated(id, "", p, now)}, nil
+	return []proto.Message{requested, activated(id, "", "", p, now)}, nil
 }
 
-func activated(id, by string, p Plan, now time.Time) proto.Message {
-	return &subscriptionv1.SubscriptionActivated{Subscription: id, ApprovedBy: by, StartedAt: now.UnixNano(), TimeZone: p.timeZone()}
+// Admit gives a request that waits in line a place. Where its plan version p needs no approval it begins now.
+func (s Subscription) Admit(p Plan, now time.Time) ([]proto.Message, error) {
+	if s.State != Requested || !s.Waiting {
+		return nil, nil
+	}
+	admitted := &subscriptionv1.SubscriptionAdmitted{Subscription: s.ID}
+	if p.NeedsApproval() {
+		admitted.ExpiresAt = p.expiry(now)
+		return []proto.Message{admitted}, nil
+	}
+	return []proto.Message{admitted, activated(s.ID, "", "", p, now)}, nil
+}
+
+// Expire rejects a request whose time is over.
+func (s Subscription) Expire(now time.Time) ([]proto.Message, error) {
+	if s.State != Requested || s.ExpiresAt == 0 || now.UnixNano() < s.ExpiresAt {
+		return nil, nil
+	}
+	return []proto.Message{&subscriptionv1.SubscriptionExpired{Subscription: s.ID}}, nil
+}
+
+// expiry is when a request that gets its place now expires; 0 for never.
+func (p Plan) expiry(now time.Time) int64 {
+	if p.Spec.GetRequestExpiresDays() == 0 {
+		return 0
+	}
+	return now.AddDate(0, 0, int(p.Spec.GetRequestExpiresDays())).UnixNano()
+}
+
+func activated(id, by, comment string, p Plan, now time.Time) proto.Message {
+	return &subscriptionv1.SubscriptionActivated{Subscription: id, ApprovedBy: by, StartedAt: now.UnixNano(), TimeZone: p.timeZone(), Comment: comment}
 }
 
 func retired(p Plan) error {
@@ -93,16 +187,25 @@ func retired(p Plan) error {
 }
 
 // Approve lets a requested subscription begin now. by is who approves, p the plan version that it was requested for.
-func (s Subscription) Approve(by string, p Plan, now time.Time) ([]proto.Message, error) {
-	return s.move("approved", Active, activated(s.ID, by, p, now), Requested)
-}
-
-// Reject turns a request down. It takes a reason, for the developer who asked.
-func (s Subscription) Reject(reason string) ([]proto.Message, error) {
-	if err := needReason("rejecting", reason); err != nil {
+func (s Subscription) Approve(by, comment string, p Plan, now time.Time) ([]proto.Message, error) {
+	if err := s.checkComment(&comment, false); err != nil {
 		return nil, err
 	}
-	return s.move("rejected", Rejected, &subscriptionv1.SubscriptionRejected{Subscription: s.ID}, Requested)
+	if s.State == Requested && s.Waiting {
+		return nil, full(p, "The subscription "+s.Name+" waits in line; it can be approved once a place is free")
+	}
+	return s.move("approved", Active, activated(s.ID, by, comment, p, now), Requested)
+}
+
+// Reject turns a request down. It takes a reason or a comment, for the developer who asked.
+func (s Subscription) Reject(reason, comment string) ([]proto.Message, error) {
+	if err := s.checkComment(&comment, false); err != nil {
+		return nil, err
+	}
+	if err := needReason("rejecting", reason+comment); err != nil {
+		return nil, err
+	}
+	return s.move("rejected", Rejected, &subscriptionv1.SubscriptionRejected{Subscription: s.ID, Comment: comment}, Requested)
 }
 
 // Suspend stops an active subscription's calls. It takes a reason.
@@ -124,8 +227,9 @@ func (s Subscription) Cancel(now time.Time) ([]proto.Message, error) {
 }
 
 // ChangePlan puts the subscription under another plan version of its product, from now. from is the plan version that it is
-// under. What was billed stays; an invoice has one currency, and so has a subscription.
-func (s Subscription) ChangePlan(from, to Plan, now time.Time) ([]proto.Message, error) {
+// under, and place what the other plan has. What was billed stays; an invoice has one currency, and so has a subscription.
+// Limits of its own were agreed on for a plan: they stay with newer versions of it and end with it.
+func (s Subscription) ChangePlan(from, to Plan, accepted Acceptance, place Place, now time.Time) ([]proto.Message, error) {
 	switch {
 	case s.Plan == to.ID && s.PlanVersion == to.Version:
 		return nil, nil
@@ -139,10 +243,24 @@ func (s Subscription) ChangePlan(from, to Plan, now time.Time) ([]proto.Message,
 		return nil, retired(to)
 	case !strings.EqualFold(from.Spec.GetCurrency(), to.Spec.GetCurrency()):
 		return nil, problem.NewConflict("other-currency", "The subscription %s is billed in %s and the plan %s has %s; cancel it and subscribe anew.", s.Name, from.Spec.GetCurrency(), to.Name, to.Spec.GetCurrency())
+	case s.Plan != to.ID && !place.Free:
+		return nil, full(to, "A change of plan does not wait in line")
 	}
-	return []proto.Message{&subscriptionv1.SubscriptionPlanChanged{
-		Subscription: s.ID, FromPlan: s.Plan, FromPlanVersion: s.PlanVersion, Plan: to.ID, PlanVersion: to.Version, EffectiveAt: now.UnixNano(),
-	}}, nil
+	terms, err := to.accept(s.Terms, accepted)
+	if err != nil {
+		return nil, err
+	}
+	var events []proto.Message
+	if s.Plan != to.ID && len(s.Limits) > 0 {
+		events = append(events, &subscriptionv1.SubscriptionLimitsCleared{Subscription: s.ID, EffectiveAt: now.UnixNano()})
+	}
+	return append(events, &subscriptionv1.SubscriptionPlanChanged{
+		Subscription: s.ID, FromPlan: s.Plan, FromPlanVersion: s.PlanVersion, Plan: to.ID, PlanVersion: to.Version, EffectiveAt: now.UnixNano(), Terms: terms,
+	}), nil
+}
+
+func full(p Plan, detail string) error {
+	return problem.NewConflict("plan-full", "Every place of the plan %s is taken. %s.", p.Name, detail)
 }
 
 func needReason(doing, reason string) error {

@@ -23,6 +23,12 @@ var (
 	pro  = domain.Plan{ID: "pro", Name: "pro", Product: "weather", Version: 3, Spec: &catalogv1.PlanSpec{Currency: "USD", Period: &catalogv1.Period{TimeZone: "Europe/Berlin"}}}
 )
 
+// none accepts no terms, available is a plan with a free place.
+var (
+	none      = domain.Acceptance{Path: "acceptedTerms"}
+	available = domain.Place{Free: true}
+)
+
 func apply(s domain.Subscription, events []proto.Message) domain.Subscription {
 	for _, e := range events {
 		s = s.Evolve(e)
@@ -31,7 +37,7 @@ func apply(s domain.Subscription, events []proto.Message) domain.Subscription {
 }
 
 func request(t require.TestingT, p domain.Plan) domain.Subscription {
-	events, err := domain.Request("s", "globex-weather", app, p, now)
+	events, err := domain.Request("s", "globex-weather", app, p, none, available, now)
 	require.NoError(t, err)
 	return apply(domain.Subscription{}, events)
 }
@@ -41,7 +47,7 @@ func TestRequest(t *testing.T) {
 	require.Equal(t, domain.Subscription{
 		ID: "s", Name: "globex-weather", Account: "acc", Application: "app", Product: "weather", Plan: "pro", PlanVersion: 3, State: domain.Requested,
 	}, request(t, pro))
-	events, err := domain.Request("s", "globex-weather", app, free, now)
+	events, err := domain.Request("s", "globex-weather", app, free, none, available, now)
 	require.NoError(t, err)
 	activated := events[1].(*subscriptionv1.SubscriptionActivated)
 	require.True(t, proto.Equal(&subscriptionv1.SubscriptionActivated{Subscription: "s", StartedAt: now.UnixNano(), TimeZone: "UTC"}, activated), "%v", activated)
@@ -53,7 +59,7 @@ func TestRequest(t *testing.T) {
 		plan domain.Plan
 		want string
 	}{{app, retired, "retired"}, {deleted, pro, "deleted"}, {closed, pro, "closed"}} {
-		_, err := domain.Request("s", "n", c.app, c.plan, now)
+		_, err := domain.Request("s", "n", c.app, c.plan, none, available, now)
 		require.Equal(t, problem.Conflict, problem.KindOf(err))
 		require.ErrorContains(t, err, c.want)
 	}
@@ -65,8 +71,8 @@ var commands = map[string]struct {
 	from []domain.State
 	to   domain.State
 }{
-	"approve": {func(s domain.Subscription) ([]proto.Message, error) { return s.Approve("member:m", pro, now) }, []domain.State{"requested"}, "active"},
-	"reject":  {func(s domain.Subscription) ([]proto.Message, error) { return s.Reject("no contract") }, []domain.State{"requested"}, "rejected"},
+	"approve": {func(s domain.Subscription) ([]proto.Message, error) { return s.Approve("member:m", "", pro, now) }, []domain.State{"requested"}, "active"},
+	"reject":  {func(s domain.Subscription) ([]proto.Message, error) { return s.Reject("no contract", "") }, []domain.State{"requested"}, "rejected"},
 	"suspend": {func(s domain.Subscription) ([]proto.Message, error) { return s.Suspend("abuse") }, []domain.State{"active"}, "suspended"},
 	"resume":  {domain.Subscription.Resume, []domain.State{"suspended"}, "active"},
 	"cancel":  {func(s domain.Subscription) ([]proto.Message, error) { return s.Cancel(now) }, []domain.State{"requested", "active", "suspended"}, "cancelled"},
@@ -97,7 +103,7 @@ func TestTransitions(t *testing.T) {
 func TestReasonsAreNeeded(t *testing.T) {
 	t.Parallel()
 	s := request(t, pro)
-	for _, run := range []func(string) ([]proto.Message, error){s.Reject, s.Suspend} {
+	for _, run := range []func(string) ([]proto.Message, error){func(reason string) ([]proto.Message, error) { return s.Reject(reason, " ") }, s.Suspend} {
 		_, err := run(" ")
 		require.Equal(t, problem.Invalid, problem.KindOf(err))
 		require.ErrorContains(t, err, "Tollgate-Reason: is missing")
@@ -106,7 +112,7 @@ func TestReasonsAreNeeded(t *testing.T) {
 
 func TestApproval(t *testing.T) {
 	t.Parallel()
-	events, err := request(t, pro).Approve("member:m", pro, now)
+	events, err := request(t, pro).Approve("member:m", "", pro, now)
 	require.NoError(t, err)
 	require.True(t, proto.Equal(&subscriptionv1.SubscriptionActivated{
 		Subscription: "s", ApprovedBy: "member:m", StartedAt: now.UnixNano(), TimeZone: "Europe/Berlin",
@@ -116,17 +122,17 @@ func TestApproval(t *testing.T) {
 func TestChangePlan(t *testing.T) {
 	t.Parallel()
 	active := request(t, free)
-	events, err := active.ChangePlan(free, pro, now)
+	events, err := active.ChangePlan(free, pro, none, available, now)
 	require.NoError(t, err)
 	require.True(t, proto.Equal(&subscriptionv1.SubscriptionPlanChanged{
 		Subscription: "s", FromPlan: "free", FromPlanVersion: 1, Plan: "pro", PlanVersion: 3, EffectiveAt: now.UnixNano(),
 	}, events[0]))
 	newer, other, euro, retired := free, pro, pro, pro
 	newer.Version, other.Product, euro.Spec, retired.Retired = 2, "maps", &catalogv1.PlanSpec{Currency: "EUR"}, true
-	events, err = active.ChangePlan(free, newer, now)
+	events, err = active.ChangePlan(free, newer, none, available, now)
 	require.NoError(t, err)
 	require.Equal(t, uint32(2), apply(active, events).PlanVersion)
-	events, err = active.ChangePlan(free, free, now)
+	events, err = active.ChangePlan(free, free, none, available, now)
 	require.NoError(t, err)
 	require.Empty(t, events)
 	cancelled := active.Evolve(&subscriptionv1.SubscriptionCancelled{})
@@ -137,7 +143,7 @@ func TestChangePlan(t *testing.T) {
 		"another product": {active, other}, "billed in USD": {active, euro}, "retired": {active, retired},
 		"not approved yet": {request(t, pro), free}, "final": {cancelled, pro},
 	} {
-		_, err := c.s.ChangePlan(free, c.to, now)
+		_, err := c.s.ChangePlan(free, c.to, none, available, now)
 		require.Equal(t, problem.Conflict, problem.KindOf(err))
 		require.ErrorContains(t, err, want)
 	}
@@ -150,7 +156,7 @@ func TestSubscriptionProperties(t *testing.T) {
 	names := []string{"approve", "cancel", "reject", "resume", "suspend"}
 	rapid.Check(t, func(t *rapid.T) {
 		plan := rapid.SampledFrom([]domain.Plan{free, pro}).Draw(t, "plan")
-		history, err := domain.Request("s", "n", app, plan, now)
+		history, err := domain.Request("s", "n", app, plan, none, available, now)
 		require.NoError(t, err)
 		s := apply(domain.Subscription{}, history)
 		for range rapid.IntRange(1, 30).Draw(t, "commands") {

@@ -41,7 +41,9 @@ func Identity(s *app.Subscriptions) eventlog.Handle {
 func Catalog(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 	switch p := e.Payload.(type) {
 	case *catalogv1.ProductCreated:
-		return store.InsertProduct(ctx, tx, e.Tenant, p.GetProduct(), p.GetName())
+		return store.InsertProduct(ctx, tx, e.Tenant, p.GetProduct(), p.GetName(), p.GetSpec())
+	case *catalogv1.ProductChanged:
+		return store.ShowProduct(ctx, tx, p.GetProduct(), p.GetSpec())
 	case *catalogv1.PlanPublished:
 		return store.InsertPlanVersion(ctx, tx, e.Tenant, p)
 	case *catalogv1.PlanRetired:

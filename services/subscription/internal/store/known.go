@@ -39,10 +39,14 @@ func scanPlan(row pgx.CollectableRow) (ProductPlan, error) {
 	return p, proto.Unmarshal(spec, p.Spec)
 }
 
-// FindPlans returns the plans of a name or id, of one product (by name or id) or of any for "", in their newest versions.
-func FindPlans(ctx context.Context, tx pgx.Tx, tenant, plan, product string) ([]ProductPlan, error) {
+// FindPlans returns the plans of a name or id, of one product (by name or id) or of any for "", in their newest versions. Those
+// of private products are there for the accounts that see them, and for applications that are subscribed to them already.
+func FindPlans(ctx context.Context, tx pgx.Tx, tenant, plan, product string, asking domain.Application) ([]ProductPlan, error) {
 	rows, err := tx.Query(ctx, planQuery+`WHERE l.tenant_id = $1 AND v.version = l.version AND (l.name = $2 OR l.id = $2)
-		AND ($3 = '' OR o.name = $3 OR o.id = $3) ORDER BY o.name, l.id LIMIT 20`, tenant, plan, product)
+		AND ($3 = '' OR o.name = $3 OR o.id = $3)
+		AND (NOT o.private OR EXISTS (SELECT FROM accounts a WHERE a.id = $4 AND a.name = ANY (o.accounts))
+			OR EXISTS (SELECT FROM subscriptions s WHERE s.application_id = $5 AND s.product_id = o.id AND `+live+`))
+		ORDER BY o.name, l.id LIMIT 20`, tenant, plan, product, asking.Account, asking.ID)
 	if err != nil {
 		return nil, wrap("find plans", err)
 	}
@@ -85,15 +89,25 @@ func DeleteApplication(ctx context.Context, tx pgx.Tx, id string) error {
 }
 
 // InsertProduct adds a product that catalog has created.
-func InsertProduct(ctx context.Context, tx pgx.Tx, tenant, id, name string) error {
-	_, err := tx.Exec(ctx, `INSERT INTO products (id, tenant_id, name) VALUES ($1, $2, $3)`, id, tenant, name)
+func InsertProduct(ctx context.Context, tx pgx.Tx, tenant, id, name string, spec *catalogv1.ProductSpec) error {
+	_, err := tx.Exec(ctx, `INSERT INTO products (id, tenant_id, name, private, accounts) VALUES ($1, $2, $3, $4, coalesce($5::text[], '{}'))`,
+		id, tenant, name, isPrivate(spec), spec.GetAccounts())
 	return wrap("insert product", err)
 }
 
+// ShowProduct changes who sees a product.
+func ShowProduct(ctx context.Context, tx pgx.Tx, id string, spec *catalogv1.ProductSpec) error {
+	_, err := tx.Exec(ctx, `UPDATE products SET private = $2, accounts = coalesce($3::text[], '{}') WHERE id = $1`, id, isPrivate(spec), spec.GetAccounts())
+	return wrap("change product", err)
+}
+
+func isPrivate(spec *catalogv1.ProductSpec) bool { return spec.GetVisibility() == "private" }
+
 // InsertPlanVersion adds a version that catalog has published.
 func InsertPlanVersion(ctx context.Context, tx pgx.Tx, tenant string, e *catalogv1.PlanPublished) error {
-	_, err := tx.Exec(ctx, `INSERT INTO plans (id, tenant_id, product_id, name, version) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (id) DO UPDATE SET version = excluded.version`, e.GetPlan(), tenant, e.GetProduct(), e.GetName(), e.GetVersion())
+	_, err := tx.Exec(ctx, `INSERT INTO plans (id, tenant_id, product_id, name, version, capacity) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (id) DO UPDATE SET version = excluded.version, capacity = excluded.capacity`,
+		e.GetPlan(), tenant, e.GetProduct(), e.GetName(), e.GetVersion(), int64(e.GetSpec().GetCapacity()))
 	if err != nil {
 		return wrap("write plan", err)
 	}

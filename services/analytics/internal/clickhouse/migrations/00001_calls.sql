@@ -1,4 +1,5 @@
-CREATE TABLE IF NOT EXISTS calls
+-- Every call, once.
+CREATE TABLE IF NOT EXISTS calls{{.OnCluster}}
 (
     gateway              LowCardinality(String),
     boot                 UInt64                  CODEC(Delta, ZSTD(1)),
@@ -54,8 +55,8 @@ CREATE TABLE IF NOT EXISTS calls
     INDEX by_application application TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_trace trace_id TYPE bloom_filter(0.01) GRANULARITY 4
 )
-ENGINE = MergeTree
+ENGINE = {{.MergeTree}}
 PARTITION BY toYYYYMM(completed_at)
 ORDER BY (tenant, api, toStartOfHour(completed_at), subscription, completed_at)
 -- A call is taken off the landing's hands once its insert is acknowledged: it must then survive a loss of power.
-SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
+SETTINGS {{.Deduplication}} = 1000, fsync_after_insert = 1, fsync_part_directory = 1
