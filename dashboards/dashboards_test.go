@@ -84,7 +84,7 @@ func TestDashboardsFollowTheSchema(t *testing.T) {
 						require.NotEmpty(t, wrongWith(t, []byte(changed)), change[1])
 					}
 				}
-				var read dashboard.Dashboard
+				var read dashboard.Dashboard //nolint:staticcheck // see model
 				require.NoError(t, json.Unmarshal(raw, &read))
 				require.NoError(t, read.Validate())
 				require.NotEmpty(t, read.Panels)
@@ -110,7 +110,7 @@ func TestDashboardsFollowTheSchema(t *testing.T) {
 // wrongWith reads a dashboard strictly, and says what is wrong with it.
 func wrongWith(t testing.TB, raw []byte) string {
 	t.Helper()
-	var read dashboard.Dashboard
+	var read dashboard.Dashboard //nolint:staticcheck // see model
 	err := read.UnmarshalJSONStrict(raw)
 	var wrong cog.BuildErrors // the SDK returns it empty where nothing is wrong
 	if err == nil || errors.As(err, &wrong) && len(wrong) == 0 {

@@ -30,6 +30,8 @@ type commands struct {
 	Invoices  invoicesCommand  `cmd:"" help:"Show invoices, and what is to come."`
 	Reconcile reconcileCommand `cmd:"" help:"Compare the four counters of a time: answered, stored, landed, metered. Exit code 1 when they differ."`
 	Calls     callsCommand     `cmd:"" help:"Look at calls."`
+	Usage     usageCommand     `cmd:"" help:"What was used, by time and dimension."`
+	Quotas    quotasCommand    `cmd:"" help:"What is left of a subscription's quotas, and when they will be used up."`
 	Login     loginCommand     `cmd:"" help:"Sign in to a server, for the commands that follow."`
 	Logout    logoutCommand    `cmd:"" help:"Sign out."`
 

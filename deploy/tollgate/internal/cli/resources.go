@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -228,12 +229,27 @@ func writeDocuments(w io.Writer, resources []resource.Resource) error {
 		if err := yaml.Unmarshal(raw, &node); err != nil {
 			return fmt.Errorf("export: %w", err)
 		}
+		if err := unpack(&node); err != nil {
+			return fmt.Errorf("export: %w", err)
+		}
 		blockStyle(&node)
 		if err := encoder.Encode(&node); err != nil {
 			return fmt.Errorf("export: %w", err)
 		}
 	}
 	return encoder.Close()
+}
+
+// unpack writes documents that were sent compressed as they are.
+func unpack(n *yaml.Node) error {
+	var err error
+	if n.Kind == yaml.ScalarNode {
+		n.Value, err = manifest.Unpack(n.Value)
+	}
+	for _, c := range n.Content {
+		err = errors.Join(err, unpack(c))
+	}
+	return err
 }
 
 // blockStyle removes the JSON look; strings that would read as something else stay quoted.
@@ -256,7 +272,9 @@ var collections = map[string]string{
 	"tokens": "/identity/v1/tokens", "tenants": "/identity/v1/tenants",
 	"apis": "/catalog/v1/apis", "apiversions": "/catalog/v1/api-versions", "products": "/catalog/v1/products", "plans": "/catalog/v1/plans",
 	"subscriptions": "/subscription/v1/subscriptions", "invoices": "/billing/v1/invoices", "runs": "/billing/v1/runs",
-	"gateways": "/metering/v1/gateways",
+	"gateways": "/metering/v1/gateways", "gaps": "/metering/v1/gaps", "holds": "/metering/v1/periods/holds",
+	"roles": "/identity/v1/roles", "sessions": "/identity/v1/sessions",
+	"webhooks": "/subscription/v1/webhooks", "mailrecipients": "/subscription/v1/mail-recipients",
 }
 
 type getCommand struct {

@@ -1,8 +1,10 @@
 package manifest_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,6 +46,7 @@ func TestErrorsNameFileLineAndField(t *testing.T) {
 		"twice":           {"apiVersion: tollgate/v1\nkind: API\nmetadata: {name: a}\n---\napiVersion: tollgate/v1\nkind: API\nmetadata: {name: a}\n", ":7: metadata.name: API a is there already"},
 		"key twice":       {"apiVersion: tollgate/v1\nkind: API\nkind: API\nmetadata: {name: a}\n", "line 3: kind is there twice"},
 		"no document":     {"apiVersion: tollgate/v1\nkind: APIVersion\nmetadata: {name: a, api: b}\nspec:\n  openapi: ./none.yaml\n", ":5: spec.openapi: there is no file ./none.yaml"},
+		"no rules":        {"apiVersion: tollgate/v1\nkind: Ruleset\nmetadata: {name: default}\nspec:\n  rules: ./none.yaml\n", ":5: spec.rules: there is no file ./none.yaml"},
 		"unset variable":  {"apiVersion: tollgate/v1\nkind: API\nmetadata: {name: a}\nspec: {title: \"${NOPE}\"}\n", ":4: the environment variable NOPE is not set"},
 		"alias":           {"apiVersion: tollgate/v1\nkind: API\nmetadata: &m {name: a}\nspec: *m\n", "aliases are not supported"},
 		"other resources": {"apiVersion: apps/v1\nkind: API\nmetadata: {name: a}\n", `:1: apiVersion: is "apps/v1"`},
@@ -64,6 +67,23 @@ func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 	_, err := manifest.Load([]string{path}, none)
 	require.ErrorContains(t, err, "spec.titel")
 	require.ErrorContains(t, err, "metadata.product")
+}
+
+func TestALargeDocumentIsSentCompressed(t *testing.T) {
+	t.Parallel()
+	path := write(t, "a.yaml", "apiVersion: tollgate/v1\nkind: APIVersion\nmetadata: {name: a, api: b}\nspec: {openapi: large.json}\n")
+	document := "{\"openapi\": \"3.1.0\", \"x\": \"" + strings.Repeat("abc", 1<<20) + "\"}\n"
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(path), "large.json"), []byte(document), 0o600))
+	items, err := manifest.Load([]string{path}, none)
+	require.NoError(t, err)
+	require.Less(t, len(items[0].Spec), 64<<10)
+	var spec struct{ OpenAPI string }
+	require.NoError(t, json.Unmarshal(items[0].Spec, &spec))
+	text, err := manifest.Unpack(spec.OpenAPI)
+	require.NoError(t, err)
+	require.Equal(t, document, text)
+	_, err = manifest.Unpack("data:application/gzip;base64,AAAA")
+	require.ErrorContains(t, err, "compressed document")
 }
 
 func FuzzLoad(f *testing.F) {

@@ -1,8 +1,12 @@
 package manifest
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -84,15 +88,34 @@ func substitute(file string, n *yaml.Node, lookup func(string) (string, bool)) e
 	return nil
 }
 
-// inlineDocument replaces the path of an OpenAPI document by the document. A value of several lines is the document
-// itself.
+// inlined are the fields that may name a file, by kind.
+var inlined = map[string]struct{ field, what string }{
+	"APIVersion": {"openapi", "the OpenAPI document"},
+	"Ruleset":    {"rules", "the rules"},
+}
+
+const (
+	// maxDocument is the largest file that a field may name, in bytes.
+	maxDocument = 64 << 20
+	// packAbove is the size in bytes from which a document is sent compressed: requests have a bound.
+	packAbove = 2 << 20
+	// packedPrefix begins a compressed document: a data URL (RFC 2397) of gzip (RFC 6713).
+	packedPrefix = "data:application/gzip;base64,"
+)
+
+// inlineDocument replaces the path of a document by the document. A value of several lines is the document itself.
 func inlineDocument(file string, n *yaml.Node) error {
-	kind, document := child(n, "kind"), child(child(n, "spec"), "openapi")
-	if kind == nil || kind.Value != "APIVersion" || document == nil || document.Kind != yaml.ScalarNode || strings.Contains(document.Value, "\n") {
+	kind := child(n, "kind")
+	if kind == nil {
+		return nil
+	}
+	names := inlined[kind.Value]
+	document := child(child(n, "spec"), names.field)
+	if document == nil || document.Kind != yaml.ScalarNode || strings.Contains(document.Value, "\n") || strings.HasPrefix(document.Value, packedPrefix) {
 		return nil
 	}
 	at := func(format string, args ...any) error {
-		return Problem{File: file, Line: document.Line, Field: "spec.openapi", Message: fmt.Sprintf(format, args...)}
+		return Problem{File: file, Line: document.Line, Field: "spec." + names.field, Message: fmt.Sprintf(format, args...)}
 	}
 	path := document.Value
 	if !filepath.IsAbs(path) {
@@ -100,17 +123,49 @@ func inlineDocument(file string, n *yaml.Node) error {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return at("there is no file %s; name the OpenAPI document by its path relative to this file", document.Value)
+		return at("there is no file %s; name %s by its path relative to this file", document.Value, names.what)
 	}
-	if info.Size() > maxFile {
-		return at("%s is over %d MiB", document.Value, maxFile>>20)
+	if info.Size() > maxDocument {
+		return at("%s is over %d MiB", document.Value, maxDocument>>20)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return at("%s cannot be read: %s", document.Value, err)
 	}
-	document.SetString(string(data))
+	document.SetString(pack(data))
 	return nil
+}
+
+func pack(document []byte) string {
+	if len(document) <= packAbove {
+		return string(document)
+	}
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write(document) // a buffer takes everything
+	_ = w.Close()
+	return packedPrefix + base64.StdEncoding.EncodeToString(b.Bytes())
+}
+
+// Unpack returns the document of a field that an export gave compressed; another value is returned as it is.
+func Unpack(value string) (string, error) {
+	encoded, packed := strings.CutPrefix(value, packedPrefix)
+	if !packed {
+		return value, nil
+	}
+	compressed, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return "", fmt.Errorf("read a compressed document: %w", err)
+	}
+	r, err := gzip.NewReader(bytes.NewReader(compressed))
+	if err != nil {
+		return "", fmt.Errorf("read a compressed document: %w", err)
+	}
+	text, err := io.ReadAll(io.LimitReader(r, maxDocument))
+	if err != nil {
+		return "", fmt.Errorf("read a compressed document: %w", err)
+	}
+	return string(text), nil
 }
 
 // maxDepth bounds the nesting of a document.

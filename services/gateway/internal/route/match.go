@@ -134,11 +134,8 @@ func (s *search[A, O]) walk(n *node[A, O], rest string, count int, more bool) bo
 		return false
 	}
 	for _, c := range n.mixed {
-		if len(literal) > len(c.before)+len(c.tail) && strings.HasPrefix(literal, c.before) && strings.HasSuffix(literal, c.tail) {
-			s.match.parameters[count] = literal[len(c.before) : len(literal)-len(c.tail)]
-			if s.walk(c.next, after, count+1, next) {
-				return true
-			}
+		if n := c.match(literal, s.match.parameters[count:]); n > 0 && s.walk(c.next, after, count+n, next) {
+			return true
 		}
 	}
 	if n.param == nil || count == MaxParameters {
@@ -146,6 +143,32 @@ func (s *search[A, O]) walk(n *node[A, O], rest string, count int, more bool) bo
 	}
 	s.match.parameters[count] = literal
 	return s.walk(n.param, after, count+1, next)
+}
+
+// match takes the segment's parameters into values and returns their number; 0 when the segment does not match. A parameter has one
+// byte at least, and ends where the literal after it occurs first.
+func (c *mixed[A, O]) match(segment string, values []string) int {
+	last := len(c.literals) - 1
+	rest, ok := strings.CutPrefix(segment, c.literals[0])
+	if !ok || last > len(values) {
+		return 0
+	}
+	for i := 1; i < last; i++ {
+		if rest == "" {
+			return 0
+		}
+		at := strings.Index(rest[1:], c.literals[i]) + 1
+		if at == 0 {
+			return 0
+		}
+		values[i-1], rest = rest[:at], rest[at+len(c.literals[i]):]
+	}
+	rest, ok = strings.CutSuffix(rest, c.literals[last])
+	if !ok || rest == "" {
+		return 0
+	}
+	values[last-1] = rest
+	return last
 }
 
 func (s *search[A, O]) end(n *node[A, O], count int) bool {

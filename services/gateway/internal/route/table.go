@@ -29,11 +29,11 @@ type node[A, O any] struct {
 	leaf    *leaf[A, O]
 }
 
-// mixed is a segment such as "{id}.json".
+// mixed is a segment such as "{id}.json" or "{base}...{head}".
 type mixed[A, O any] struct {
-	text         string // with the parameter's name taken out
-	before, tail string
-	next         *node[A, O]
+	text     string   // with the parameters' names taken out
+	literals []string // one more than parameters
+	next     *node[A, O]
 }
 
 type leaf[A, O any] struct {
@@ -71,12 +71,11 @@ func SplitTemplate(template string) (segments, parameters []string, err error) {
 	}
 	segments = strings.Split(template[1:], "/")
 	for _, s := range segments {
-		opens := strings.Count(s, "{")
-		if opens != strings.Count(s, "}") || opens > 1 || strings.Index(s, "}") < strings.Index(s, "{") {
-			return nil, nil, fmt.Errorf("path template %q: segment %q has more than one parameter or unequal braces", template, s)
+		_, names, ok := splitSegment(s)
+		if !ok {
+			return nil, nil, fmt.Errorf("path template %q: segment %q has unequal braces, or parameters with nothing in between", template, s)
 		}
-		if opens == 1 {
-			name := s[strings.Index(s, "{")+1 : strings.Index(s, "}")]
+		for _, name := range names {
 			if name == "" || slices.Contains(parameters, name) {
 				return nil, nil, fmt.Errorf("path template %q: parameter %q is empty or occurs twice", template, name)
 			}
@@ -87,6 +86,27 @@ func SplitTemplate(template string) (segments, parameters []string, err error) {
 		return nil, nil, fmt.Errorf("path template %q has more than %d parameters", template, MaxParameters)
 	}
 	return segments, parameters, nil
+}
+
+// splitSegment returns the literals of a segment, one more than its parameters, and the parameters' names. It is not ok when
+// braces do not match, or when nothing tells where a parameter ends and the next begins.
+func splitSegment(segment string) (literals, names []string, ok bool) {
+	for {
+		before, rest, open := strings.Cut(segment, "{")
+		if strings.Contains(before, "}") || before == "" && len(names) > 0 && open {
+			return nil, nil, false
+		}
+		literals = append(literals, before)
+		if !open {
+			return literals, names, true
+		}
+		name, after, closed := strings.Cut(rest, "}")
+		if !closed || strings.Contains(name, "{") {
+			return nil, nil, false
+		}
+		names = append(names, name)
+		segment = after
+	}
 }
 
 func (t *Table[A, O]) tree(host string) *node[A, O] {
@@ -161,20 +181,20 @@ func (n *node[A, O]) step(segment string) *node[A, O] {
 		}
 		return child(n.literal, segment)
 	}
-	before, tail := segment[:open], segment[strings.Index(segment, "}")+1:]
-	if before == "" && tail == "" {
+	literals, _, _ := splitSegment(segment) // which SplitTemplate has checked
+	text := strings.Join(literals, "{}")
+	if text == "{}" {
 		if n.param == nil {
 			n.param = &node[A, O]{}
 		}
 		return n.param
 	}
-	text := before + "{}" + tail
 	for _, m := range n.mixed {
 		if m.text == text {
 			return m.next
 		}
 	}
-	m := &mixed[A, O]{text: text, before: before, tail: tail, next: &node[A, O]{}}
+	m := &mixed[A, O]{text: text, literals: literals, next: &node[A, O]{}}
 	n.mixed = append(n.mixed, m)
 	slices.SortStableFunc(n.mixed, func(a, b *mixed[A, O]) int { return len(b.text) - len(a.text) })
 	return m.next

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -131,10 +132,16 @@ func (q UsageQuery) parse() (store.Query, error) {
 	return query, fields.Err("request-invalid", "The request is not valid.")
 }
 
+// usageCursor is a key as a cursor.
+func usageCursor(key []string) string {
+	raw, _ := json.Marshal(key) // cannot fail: it is a list of text
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
 // parseUsageCursor returns the key in a cursor.
 func parseUsageCursor(cursor string, parts int) (key []string, valid bool) {
 	raw, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil || json.Unmarshal(raw, &key) != nil || len(key) != parts {
+	if err != nil || json.Unmarshal(raw, &key) != nil || len(key) != parts || parts < 3 || slices.ContainsFunc(key, func(part string) bool { return strings.ContainsRune(part, 0) }) {
 		return nil, false
 	}
 	_, startErr := strconv.ParseInt(key[0], 10, 64)
@@ -143,10 +150,9 @@ func parseUsageCursor(cursor string, parts int) (key []string, valid bool) {
 }
 
 func usageItem(r store.UsageRow, dimensions []string) UsageItem {
-	raw, _ := json.Marshal(r.Key) // cannot fail: it is a list of text
 	item := UsageItem{
 		Start: time.Unix(r.Start, 0).UTC(), Meter: r.Meter, Billable: r.Billable, Quantity: r.Quantity, Calls: uint64(r.Calls),
-		cursor: base64.RawURLEncoding.EncodeToString(raw),
+		cursor: usageCursor(r.Key),
 	}
 	into := map[string]*string{
 		"subscription": &item.Subscription, "application": &item.Application, "account": &item.Account, "plan": &item.Plan,
