@@ -75,7 +75,7 @@ func Handler(b *bus.Bus, services []string, log *slog.Logger) http.Handler {
 
 // ServeHTTP implements http.Handler.
 func (h *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	service, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	service := serviceOf(r.URL.Path)
 	if !slices.Contains(h.services, service) {
 		h.fail(w, r, problem.NewNotFound("no-such-path", "There is nothing at %s. The management API is below /%s/.", r.URL.Path, strings.Join(h.services, "/, /")))
 		return
@@ -98,6 +98,15 @@ func (h *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeReply(w, reply)
+}
+
+// serviceOf is the first segment of a path; of a well-known one (RFC 8414, section 3.1) the last: there the service's path follows.
+func serviceOf(path string) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if first == ".well-known" {
+		return path[strings.LastIndexByte(path, '/')+1:]
+	}
+	return first
 }
 
 func (h *bridge) message(r *http.Request, service string, body []byte) (*nats.Msg, error) {

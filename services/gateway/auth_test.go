@@ -238,7 +238,7 @@ func TestTokensOfTrustedIssuers(t *testing.T) {
 	api.Access = []*gatewayv1.OperationAccess{{Operation: "getCurrent", Scopes: []*gatewayv1.ScopeSet{{Scopes: []string{"read"}}}, Roles: []string{"gold"}}}
 	w.publish(api)
 	w.entitle(w.entitlement())
-	w.issueAs("jwt https://idp.example.com mobile-app", func(d *gatewayv1.CredentialDocument) { d.Kind = "jwt" })
+	w.issueAs("jwt t1 https://idp.example.com mobile-app", func(d *gatewayv1.CredentialDocument) { d.Kind = "jwt" })
 	p.down.Store(true)
 	g := w.start(w.oauthConfig())
 	good := p.sign(t, jwt.SigningMethodRS256, p.key, nil)

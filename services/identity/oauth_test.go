@@ -261,12 +261,13 @@ func TestScopesRolesAndForeignClients(t *testing.T) {
 	require.Empty(t, foreign.Key+foreign.ClientSecret)
 	d := f.credential(t, key.Key, func(d *gatewayv1.CredentialDocument) bool { return len(d.GetScopes()) == 1 })
 	require.Empty(t, d.GetRoles())
-	d = f.credential(t, "jwt https://login.example.com partner-1", func(*gatewayv1.CredentialDocument) bool { return true })
+	name := "jwt " + d.GetTenant() + " https://login.example.com partner-1"
+	d = f.credential(t, name, func(*gatewayv1.CredentialDocument) bool { return true })
 	require.Equal(t, foreign.ID, d.GetCredential())
 
 	// The application's roles reach every one of its documents.
 	f.admin.Must("PUT", "/identity/v1/applications/globex-app", `{"account":"globex","spec":{"title":"App","roles":["partner","beta"]}}`, nil)
-	for _, name := range []string{key.Key, "jwt https://login.example.com partner-1"} {
+	for _, name := range []string{key.Key, name} {
 		f.credential(t, name, func(d *gatewayv1.CredentialDocument) bool {
 			return strings.Join(d.GetRoles(), " ") == "partner beta"
 		})
@@ -283,7 +284,7 @@ func TestScopesRolesAndForeignClients(t *testing.T) {
 	require.Contains(t, f.admin.Do("POST", credentialsPath+"/"+foreign.ID+"/rotate", `{}`).Body, "credential-without-secret")
 	f.admin.Must("DELETE", credentialsPath+"/"+foreign.ID, nil, nil)
 	f.admin.Must("POST", credentialsPath, `{"kind":"jwt","title":"Again","issuer":"https://login.example.com","client":"partner-1"}`, &foreign)
-	f.credential(t, "jwt https://login.example.com partner-1", func(d *gatewayv1.CredentialDocument) bool {
+	f.credential(t, name, func(d *gatewayv1.CredentialDocument) bool {
 		return d.GetCredential() == foreign.ID && !d.GetRevoked()
 	})
 

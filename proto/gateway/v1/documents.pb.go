@@ -606,7 +606,7 @@ func (x *EntitlementDocument) GetFree() bool {
 }
 
 // CredentialDocument says whose a credential is: the value of a key in the bucket gw_credentials. The key is the hex SHA-256
-// of, by kind: apiKey: the API key; oauth2: "oauth2 <client id>"; jwt: "jwt <issuer> <client>"; revokedToken:
+// of, by kind: apiKey: the API key; oauth2: "oauth2 <client id>"; jwt: "jwt <tenant> <issuer> <client>"; revokedToken:
 // "token <jti>", there only for an access token that was revoked before its end. An older revision than the one held is
 // ignored.
 type CredentialDocument struct {

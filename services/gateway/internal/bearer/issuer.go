@@ -34,7 +34,7 @@ var algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", 
 
 // Issuer is a trusted issuer, compiled. It never changes.
 type Issuer struct {
-	name                    string
+	tenant, name            string
 	sets                    *KeySets
 	keys                    *keySet
 	parser                  *jwt.Parser
@@ -71,8 +71,8 @@ func NewKeySets(log *slog.Logger) *KeySets {
 // Close stops reading keys.
 func (k *KeySets) Close() { k.end() }
 
-// Compile returns the issuer of a document.
-func (k *KeySets) Compile(i *catalogv1.Issuer) (*Issuer, error) {
+// Compile returns the issuer of a tenant's document.
+func (k *KeySets) Compile(tenant string, i *catalogv1.Issuer) (*Issuer, error) {
 	var errs []error
 	if i.GetIssuer() == "" {
 		errs = append(errs, errors.New("issuer: is empty"))
@@ -87,7 +87,7 @@ func (k *KeySets) Compile(i *catalogv1.Issuer) (*Issuer, error) {
 		return nil, err
 	}
 	c := &Issuer{
-		name: i.GetIssuer(), sets: k, keys: k.set(i.GetJwksUri()), client: []string{"azp", "client_id", "sub"},
+		tenant: tenant, name: i.GetIssuer(), sets: k, keys: k.set(i.GetJwksUri()), client: []string{"azp", "client_id", "sub"},
 		scopesClaim: "scope", rolesClaim: "roles",
 		parser: jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithIssuer(i.GetIssuer()), jwt.WithAudience(i.GetAudiences()...),
 			jwt.WithExpirationRequired(), jwt.WithLeeway(leeway)),
@@ -170,7 +170,7 @@ func (i *Issuer) verify(signed string) (*Token, error) {
 		return nil, ErrInvalid
 	}
 	return &Token{
-		Client: sha256.Sum256([]byte("jwt " + i.name + " " + client)), Scopes: texts(claims[i.scopesClaim]), Roles: texts(claims[i.rolesClaim]),
+		Client: sha256.Sum256([]byte("jwt " + i.tenant + " " + i.name + " " + client)), Scopes: texts(claims[i.scopesClaim]), Roles: texts(claims[i.rolesClaim]),
 		ExpiresAt: expires.Add(leeway).UnixNano(),
 	}, nil
 }

@@ -30,7 +30,7 @@ func (a *API) compileAuthentication(d *gatewayv1.APIDocument, sets *bearer.KeySe
 		errs = append(errs, errors.New("issuers: are there if, and only if, authenticate has jwt"))
 	}
 	for i, document := range d.GetIssuers() {
-		issuer, err := sets.Compile(document)
+		issuer, err := sets.Compile(a.Tenant, document)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("issuers[%d].%w", i, err))
 		}

@@ -70,7 +70,7 @@ func byKey(credentials []store.GatewayCredential) map[string]store.GatewayCreden
 		case domain.OAuth2:
 			key = keyOf("oauth2 " + c.ClientID)
 		case domain.JWT:
-			key = keyOf("jwt " + c.Issuer + " " + c.ClientID)
+			key = keyOf("jwt " + c.Tenant + " " + c.Issuer + " " + c.ClientID)
 		}
 		if other, ok := chosen[key]; !ok || lasts(c, other) {
 			chosen[key] = c

@@ -7,8 +7,8 @@ ALTER TABLE credentials
     ADD COLUMN scopes    text[] NOT NULL DEFAULT '{}',
     ADD COLUMN client_id text   NOT NULL DEFAULT '',
     ADD COLUMN issuer    text   NOT NULL DEFAULT '';
--- Gateways find a client of another issuer by the two alone.
-CREATE UNIQUE INDEX credentials_client ON credentials (issuer, client_id) WHERE kind = 'jwt' AND NOT revoked;
+-- Gateways find a client of another issuer by the three alone.
+CREATE UNIQUE INDEX credentials_client ON credentials (tenant_id, issuer, client_id) WHERE kind = 'jwt' AND NOT revoked;
 CREATE INDEX credentials_client_id ON credentials (client_id) WHERE client_id <> '';
 
 -- Credentials of what was closed or deleted are void.
