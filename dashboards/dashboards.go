@@ -50,7 +50,7 @@ func (d Dashboard) JSON() ([]byte, error) {
 // form that the SDK prefers is not yet.
 type model = dashboard.Dashboard //nolint:staticcheck // see above
 
-func newModel(title string) *dashboard.DashboardBuilder {
+func newModel(title string) *dashboard.DashboardBuilder { //nolint:staticcheck // see model
 	return dashboard.NewDashboardBuilder(title) //nolint:staticcheck // see model
 }
 
@@ -79,7 +79,7 @@ func Build(s Scope) ([]Dashboard, error) {
 }
 
 func (s Scope) build(c content) (model, error) {
-	b := dashboard.NewDashboardBuilder("Tollgate: "+c.title).Uid("tollgate-"+c.name+s.Suffix).Description(c.description).
+	b := newModel("Tollgate: "+c.title).Uid("tollgate-"+c.name+s.Suffix).Description(c.description).
 		Tags([]string{"tollgate"}).Time("now-24h", "now").Refresh("1m").Timezone("browser").Tooltip(dashboard.DashboardCursorSyncCrosshair)
 	if !c.installation {
 		b = b.WithVariable(s.tenantVariable())

@@ -17,7 +17,6 @@ import (
 
 	driver "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/go-openapi/strfmt"
-	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-openapi-client-go/models"
 	"github.com/stretchr/testify/require"
 
@@ -110,10 +109,10 @@ func (d *description) handler() http.Handler {
 		var m models.SaveDashboardCommand
 		raw := d.body(r, &m)
 		require.Contains(d.t, d.there, "/grafana/api/folders/"+m.FolderUID)
-		var sent struct{ Dashboard dashboard.Dashboard }
+		var sent struct{ Dashboard struct{ UID string } }
 		require.NoError(d.t, json.Unmarshal(raw, &sent))
-		d.there["dashboard "+*sent.Dashboard.Uid] = raw
-		answer(w, 200, object{"uid": sent.Dashboard.Uid, "status": "success", "id": 1, "url": "/d", "version": 1, "title": "x"})
+		d.there["dashboard "+sent.Dashboard.UID] = raw
+		answer(w, 200, object{"uid": sent.Dashboard.UID, "status": "success", "id": 1, "url": "/d", "version": 1, "title": "x"})
 	})
 	mux.HandleFunc("GET /grafana/api/teams/search", func(w http.ResponseWriter, r *http.Request) {
 		found := []any{}

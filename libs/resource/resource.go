@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/problem"
+	analyticsv1 "github.com/tollgate/tollgate/proto/analytics/v1"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 	subscriptionv1 "github.com/tollgate/tollgate/proto/subscription/v1"
@@ -70,6 +71,10 @@ func Kinds() []Kind {
 		{Name: "Product", Service: "catalog", New: func() proto.Message { return &catalogv1.ProductSpec{} }},
 		{Name: "Plan", Service: "catalog", Parent: "product", ParentKind: "Product", New: func() proto.Message { return &catalogv1.PlanSpec{} }},
 		{Name: "Subscription", Service: "subscription", Parent: "application", ParentKind: "Application", New: func() proto.Message { return &subscriptionv1.SubscriptionSpec{} }},
+		{Name: "Webhook", Service: "subscription", New: func() proto.Message { return &subscriptionv1.WebhookSpec{} }},
+		{Name: "MailRecipient", Service: "subscription", New: func() proto.Message { return &subscriptionv1.MailRecipientSpec{} }},
+		{Name: "AlertRule", Service: "analytics", New: func() proto.Message { return &analyticsv1.AlertRuleSpec{} }},
+		{Name: "Report", Service: "analytics", New: func() proto.Message { return &analyticsv1.ReportSpec{} }},
 	}
 }
 

@@ -32,6 +32,7 @@ type commands struct {
 	Calls     callsCommand     `cmd:"" help:"Look at calls."`
 	Usage     usageCommand     `cmd:"" help:"What was used, by time and dimension."`
 	Quotas    quotasCommand    `cmd:"" help:"What is left of a subscription's quotas, and when they will be used up."`
+	Grafana   grafanaCommand   `cmd:"" help:"Dashboards for Grafana."`
 	Login     loginCommand     `cmd:"" help:"Sign in to a server, for the commands that follow."`
 	Logout    logoutCommand    `cmd:"" help:"Sign out."`
 

@@ -67,6 +67,8 @@ func TestWrongUse(t *testing.T) {
 		"unknown kind":    {[]string{"get", "apples", "--server", "http://127.0.0.1:1", "--token", "x"}, 1, `"apples" is not a kind; want one of accounts`},
 		"unknown command": {[]string{"aply"}, 2, "tollgate --help"},
 		"bad day":         {[]string{"reconcile", "--from", "yesterday", "--to", "2026-11-02"}, 1, `--from: "yesterday" is not a time`},
+		"no database":     {[]string{"grafana", "provision", "--url", "http://127.0.0.1:1", "--token", "x", "--clickhouse", "tcp://x"}, 1, "--clickhouse: want clickhouse://"},
+		"no tenants":      {[]string{"grafana", "users", "--tenants", "nowhere.yaml"}, 1, "--tenants: open nowhere.yaml"},
 		"nobody there":    {[]string{"get", "apis", "--server", "http://127.0.0.1:1", "--token", "x"}, 1, "is `tollgate up` running?"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -274,6 +274,7 @@ var collections = map[string]string{
 	"subscriptions": "/subscription/v1/subscriptions", "invoices": "/billing/v1/invoices", "runs": "/billing/v1/runs",
 	"gateways": "/metering/v1/gateways", "gaps": "/metering/v1/gaps", "holds": "/metering/v1/periods/holds",
 	"roles": "/identity/v1/roles", "sessions": "/identity/v1/sessions",
+	"alertrules": "/analytics/v1/alert-rules", "reports": "/analytics/v1/reports",
 	"webhooks": "/subscription/v1/webhooks", "mailrecipients": "/subscription/v1/mail-recipients",
 }
 

@@ -63,6 +63,8 @@ func Subscription(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 		return change(ctx, tx, e, p.GetSubscription(), func(s *store.Subscription) error { return changePlan(ctx, tx, s, p) })
 	case *subscriptionv1.SubscriptionRejected:
 		return setState(ctx, tx, e, p.GetSubscription(), "rejected")
+	case *subscriptionv1.SubscriptionExpired:
+		return setState(ctx, tx, e, p.GetSubscription(), "rejected")
 	case *subscriptionv1.SubscriptionSuspended:
 		return setState(ctx, tx, e, p.GetSubscription(), "suspended")
 	case *subscriptionv1.SubscriptionResumed:

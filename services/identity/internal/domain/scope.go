@@ -28,10 +28,10 @@ var readScopes = []string{
 
 var roleScopes = map[string][]string{
 	Owner: append([]string{
-		"identity.write", "identity.admin", "catalog.write", "subscription.write", "metering.operate", "billing.run",
+		"identity.write", "identity.admin", "catalog.write", "subscription.write", "analytics.write", "metering.operate", "billing.run",
 	}, readScopes...),
-	Publisher: append([]string{"identity.write", "catalog.write", "subscription.write"}, readScopes...),
-	Operator:  append([]string{"metering.operate"}, readScopes...),
+	Publisher: append([]string{"identity.write", "catalog.write", "subscription.write", "analytics.write"}, readScopes...),
+	Operator:  append([]string{"analytics.write", "metering.operate"}, readScopes...),
 	Finance:   append([]string{"billing.run"}, readScopes...),
 	Viewer:    readScopes,
 	Installer: {},

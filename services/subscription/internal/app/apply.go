@@ -27,17 +27,26 @@ func (s *Subscriptions) Apply(ctx context.Context, request resource.ApplyRequest
 	}
 	return execute(ctx, s, func(ctx context.Context, ch *change) (resource.ApplyResponse, error) {
 		return resource.ApplyAll(request, "subscription", func(r resource.Resource, spec proto.Message) (proto.Message, error) {
-			after, ok := spec.(*subscriptionv1.SubscriptionSpec)
-			if !ok {
-				return nil, nil
+			switch after := spec.(type) {
+			case *subscriptionv1.SubscriptionSpec:
+				before, err := ch.put(ctx, r.Metadata, after, assumed)
+				return optionalSpec(before, before != nil, err)
+			case *subscriptionv1.WebhookSpec:
+				return s.applyWebhook(ctx, ch, r.Metadata.Name, after)
+			case *subscriptionv1.MailRecipientSpec:
+				return s.applyMailRecipient(ctx, ch, r.Metadata.Name, after, assumed)
 			}
-			before, err := ch.put(ctx, r.Metadata, after, assumed)
-			if before == nil || err != nil {
-				return nil, err
-			}
-			return before, nil
+			return nil, nil
 		})
 	})
+}
+
+// optionalSpec makes nothing of what was not there before.
+func optionalSpec(before proto.Message, there bool, err error) (proto.Message, error) {
+	if !there || err != nil {
+		return nil, err
+	}
+	return before, nil
 }
 
 // put makes one subscription as the spec says, completes the spec with what it leaves open, and returns what it was before,
@@ -170,7 +179,7 @@ func checkAccepted(row store.Subscription, spec *subscriptionv1.SubscriptionSpec
 // exportPage is how many rows are read at once for an export.
 const exportPage = 1000
 
-// Export returns every live subscription as a document that Apply takes.
+// Export returns every live subscription, and everybody who is told of what happens to them, as documents that Apply takes.
 func (s *Subscriptions) Export(ctx context.Context) (resource.Export, error) {
 	return read(ctx, s, func(tx pgx.Tx, tenant string) (resource.Export, error) {
 		out := resource.Export{Resources: []resource.Resource{}}
@@ -192,7 +201,7 @@ func (s *Subscriptions) Export(ctx context.Context) (resource.Export, error) {
 				out.Resources = append(out.Resources, r)
 			}
 			if len(rows) < exportPage {
-				return out, nil
+				return out, exportTold(ctx, tx, tenant, &out)
 			}
 		}
 	})
