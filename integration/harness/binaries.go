@@ -15,7 +15,7 @@ import (
 )
 
 // Services are the services in the order in which they need each other the first time.
-var Services = []string{"identity", "catalog", "subscription", "metering", "analytics", "billing", "gateway"}
+var Services = []string{"identity", "catalog", "subscription", "metering", "billing", "analytics", "gateway"}
 
 // version is stamped in as make build does it, with a commit's name that is no semantic version.
 const version = "-X github.com/tollgate/tollgate/libs/config.Version=0a1b2c3-dirty"

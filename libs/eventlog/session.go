@@ -16,6 +16,10 @@ import (
 // that it reads a replica from before that. What it has written must be made again: see Follower.Reset.
 var ErrEpoch = errors.New("the log's history is not the one that was applied")
 
+// ErrNoLog says that the log that is to be followed is not there and never was: its service has not started yet, or is not
+// deployed. There is nothing to apply.
+var ErrNoLog = errors.New("the log is not there yet")
+
 const (
 	// pullBytes bounds what the server sends for one pull. It must hold the largest message.
 	pullBytes = 24 << 20
@@ -50,6 +54,9 @@ func (f *Follower) session(ctx context.Context) error {
 	}
 	f.status.advance(at.position, 0, 0)
 	stream, err := f.config.JS.Stream(ctx, ReplicaName(f.config.Follow))
+	if errors.Is(err, jetstream.ErrStreamNotFound) && at.position == 0 {
+		err = ErrNoLog
+	}
 	if err != nil {
 		return fmt.Errorf("look at the replica of log %s: %w", f.config.Follow, err)
 	}

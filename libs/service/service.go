@@ -248,7 +248,10 @@ func (b *Base) Healthy() error {
 	}
 	errs := []error{b.relay.Err()}
 	for _, f := range b.followers {
-		errs = append(errs, f.Err())
+		// A service that another one has not told anything is as good as it can be.
+		if err := f.Err(); !errors.Is(err, eventlog.ErrNoLog) {
+			errs = append(errs, err)
+		}
 	}
 	for _, p := range b.buckets {
 		errs = append(errs, p.Err())
