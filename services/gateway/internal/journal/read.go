@@ -49,6 +49,9 @@ func (j *Journal) Reader() *Reader {
 // Position is where the next record begins.
 func (r *Reader) Position() Position { return r.at }
 
+// Return goes back to a position that this reader was at, whose segment has not been released.
+func (r *Reader) Return(to Position) { r.at, r.current = to, nil }
+
 // Next returns the next final record. It reports false when there is none yet, or when the next one is reserved and not
 // committed: then the caller tries again later.
 func (r *Reader) Next() (Record, bool) {

@@ -76,7 +76,7 @@ func (s *Shipper) Run(ctx context.Context) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
-		if err := s.shipCurrent(ctx, false); err != nil {
+		if _, err := s.shipCurrent(ctx, false); err != nil {
 			return endOf(ctx, err)
 		}
 		select {
@@ -101,10 +101,8 @@ func (s *Shipper) Finish(ctx context.Context) (bool, error) {
 	if err := s.shipEarlier(ctx); err != nil {
 		return false, endOf(ctx, err)
 	}
-	if err := s.shipCurrent(ctx, true); err != nil {
-		return false, endOf(ctx, err)
-	}
-	return true, nil
+	closed, err := s.shipCurrent(ctx, true)
+	return closed, endOf(ctx, err)
 }
 
 // shipEarlier ships and closes the boots that ended before this one began. It can be cut short and called again.
@@ -180,46 +178,46 @@ func (s *Shipper) shipBoot(ctx context.Context, boot uint64, last bool) (err err
 	return e.Remove()
 }
 
-// shipCurrent ships everything recorded until now. The last batch seals up to now, and closes the boot if asked to.
-func (s *Shipper) shipCurrent(ctx context.Context, closing bool) error {
+// shipCurrent ships everything recorded until now, and reports whether that was all. The last batch seals up to now, and closes the
+// boot if asked to.
+func (s *Shipper) shipCurrent(ctx context.Context, closing bool) (complete bool, err error) {
 	mark := s.journal.Mark()
 	boot := s.journal.Boot()
-	for {
+	for !complete {
+		from := s.reader.Position()
 		more := s.collect(func() (journal.Record, bool) {
 			if !s.reader.Position().Before(mark.Position) {
 				return journal.Record{}, false
 			}
 			return s.reader.Next()
 		})
-		complete := !more && !s.reader.Position().Before(mark.Position)
+		complete = !more && !s.reader.Position().Before(mark.Position)
 		if len(s.pending) > 0 {
 			seal := s.seal
 			if complete && !closing {
 				seal = mark.Time
 			}
 			if err := s.flush(ctx, boot, seal); err != nil {
-				return err
+				s.reader.Return(from) // what was read is not shipped: whoever goes on, as Finish does, reads it again
+				return false, err
 			}
 			if err := s.acknowledged(); err != nil {
-				return err
+				return false, err
 			}
 		}
-		if complete {
-			break
-		}
-		if !more {
-			return nil // a record is about to be committed: it comes with the next tick
+		if !complete && !more {
+			return false, nil // a record is about to be committed: it comes with the next tick
 		}
 	}
 	if closing || time.Since(s.sent) >= idleSeal {
 		if err := s.publish(ctx, batch{boot: boot, firstSeq: mark.NextSeq, sealedUntil: mark.Time, bootClosed: closing}); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if closing {
-		return s.journal.MoveCheckpoint(journal.Checkpoint{Boot: boot, Position: s.reader.Position(), SealCeiling: s.ceiling(s.seal), Closed: true})
+		err = s.journal.MoveCheckpoint(journal.Checkpoint{Boot: boot, Position: s.reader.Position(), SealCeiling: s.ceiling(s.seal), Closed: true})
 	}
-	return nil
+	return err == nil, err
 }
 
 // acknowledged moves the checkpoint behind what was just shipped and gives the space back.

@@ -155,6 +155,39 @@ func TestEverythingIsShippedSealedAndClosed(t *testing.T) {
 	require.Empty(t, files)
 }
 
+// TestWhatRunCouldNotShipIsShippedByFinish ends Run while it tries to publish what it has read.
+func TestWhatRunCouldNotShipIsShippedByFinish(t *testing.T) {
+	t.Parallel()
+	server := testkit.NATS(t)
+	b := connect(t, server)
+	require.NoError(t, b.Await(t.Context()))
+	_, err := b.EnsureCalls(t.Context())
+	require.NoError(t, err)
+	j := open(t, t.TempDir())
+	s := ship.New("gw1", j, b, testkit.Logger(t))
+	server.Shutdown()
+	add(t, j, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	testkit.Await(t, time.Minute, func() bool { return s.Failures() > 0 })
+	cancel()
+	require.NoError(t, <-done)
+	server.Start()
+	testkit.Await(t, time.Minute, func() error {
+		_, err := b.Conn.RTT()
+		return err
+	})
+	closed, err := s.Finish(t.Context())
+	require.NoError(t, err)
+	require.True(t, closed)
+	require.Zero(t, s.Unshipped())
+	got := receive(t, b)
+	require.Len(t, got.seqs[j.Boot()], 10)
+	require.Equal(t, []uint64{j.Boot()}, got.closed)
+	require.NoError(t, j.Close())
+}
+
 func TestAfterACrashTheRestIsShippedAndTheBootClosedFirst(t *testing.T) {
 	t.Parallel()
 	b := connect(t, testkit.NATS(t))
