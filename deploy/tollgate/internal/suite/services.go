@@ -24,6 +24,13 @@ type services struct {
 	engines *engines
 	log     *slog.Logger
 	bus     *bus.Bus
+	seal    string
+}
+
+// newServices makes the key that they share before any of them is built.
+func newServices(c Config, e *engines, log *slog.Logger, b *bus.Bus) (*services, error) {
+	seal, err := keptSecret(c.path("seal-key"), func() string { return randomBase64(32) })
+	return &services{config: c, engines: e, log: log, bus: b, seal: seal}, err
 }
 
 // runner is a service that was built.
@@ -32,10 +39,21 @@ type runner interface {
 	Ready() <-chan struct{}
 }
 
-// part returns what runs a service: it is built when its turn comes.
-func (s *services) part(name string) lifecycle.Run {
-	return func(ctx context.Context, ready func()) error {
+// part begins to build a service, all of them at once since each migrates a database of its own, and returns what runs it when its
+// turn comes.
+func (s *services) part(ctx context.Context, name string) lifecycle.Run {
+	type outcome struct {
+		service runner
+		err     error
+	}
+	done := make(chan outcome, 1)
+	go func() {
 		built, err := s.build(ctx, name)
+		done <- outcome{built, err}
+	}()
+	return func(ctx context.Context, ready func()) error {
+		o := <-done
+		built, err := o.service, o.err
 		if err != nil {
 			return err
 		}
@@ -59,10 +77,7 @@ func (s *services) build(ctx context.Context, name string) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	seal, err := keptSecret(s.config.path("seal-key"), func() string { return randomBase64(32) })
-	if err != nil {
-		return nil, err
-	}
+	seal := s.seal
 	common := service.Config{PostgresURL: database, NATSURL: s.engines.natsURL, NATSReplicas: 1}
 	messages := s.config.notify()
 	switch name {

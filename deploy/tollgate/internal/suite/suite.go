@@ -68,10 +68,13 @@ func runServices(ctx context.Context, c Config, e *engines, log *slog.Logger, st
 		if _, err := b.EnsureCalls(ctx); err != nil {
 			return err
 		}
-		s := &services{config: c, engines: e, log: log, bus: b}
+		s, err := newServices(c, e, log, b)
+		if err != nil {
+			return err
+		}
 		for _, name := range ServiceNames {
 			if c.runs(name) {
-				group.Add(name, s.part(name))
+				group.Add(name, s.part(ctx, name))
 			}
 		}
 	}
