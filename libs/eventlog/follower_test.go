@@ -140,22 +140,6 @@ func TestFollower(t *testing.T) {
 	require.ErrorContains(t, follower.WaitFor(short, 1000), "has applied log catalog up to position 243, not yet 1000")
 }
 
-func TestFollowerOfALogThatIsNotThereYet(t *testing.T) {
-	t.Parallel()
-	s := &source{db: openDB(t, 6), nats: testkit.NATS(t)}
-	s.log, s.js = newLog(t, s.db), s.nats.JetStream()
-	db := followerDB(t)
-	follower := s.follower(t, db, nil)
-	start(t, follower.Run)
-	testkit.Await(t, patience, func() bool { return errors.Is(follower.Err(), eventlog.ErrNoLog) })
-	s.relay = newRelay(t, s.log, s.js)
-	s.stop = start(t, s.relay.Run)
-	s.grow(t, "first", 10)
-	waitFor(t, follower, 10)
-	requireEffects(t, db, 10)
-	require.NoError(t, follower.Err())
-}
-
 // TestFollowerBrokenAtEachStatement breaks the follower's connection to its database at each request that it makes.
 func TestFollowerBrokenAtEachStatement(t *testing.T) {
 	t.Parallel()
@@ -307,7 +291,9 @@ func TestFollowerBeforeItsLog(t *testing.T) {
 	db := followerDB(t)
 	follower := s.follower(t, db, nil)
 	start(t, follower.Run)
-	testkit.Await(t, patience, func() bool { return errors.Is(follower.Err(), jetstream.ErrStreamNotFound) })
+	testkit.Await(t, patience, func() bool {
+		return errors.Is(follower.Err(), jetstream.ErrStreamNotFound) && errors.Is(follower.Err(), eventlog.ErrNoLog)
+	})
 	s.log = newLog(t, s.db)
 	s.relay = newRelay(t, s.log, s.js)
 	start(t, s.relay.Run)

@@ -55,7 +55,7 @@ func (f *Follower) session(ctx context.Context) error {
 	f.status.advance(at.position, 0, 0)
 	stream, err := f.config.JS.Stream(ctx, ReplicaName(f.config.Follow))
 	if errors.Is(err, jetstream.ErrStreamNotFound) && at.position == 0 {
-		err = ErrNoLog
+		err = fmt.Errorf("%w: %w", ErrNoLog, err)
 	}
 	if err != nil {
 		return fmt.Errorf("look at the replica of log %s: %w", f.config.Follow, err)
