@@ -6,6 +6,7 @@ package limit
 
 import (
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -104,15 +105,20 @@ func (r *Rate) note(n int64) {
 // share counts requests that passed at another gateway at about now. What all let pass beyond the limit is owed: it comes off
 // what passes next, so that over time no more passes than the limit allows, on any number of gateways.
 func (r *Rate) share(requests, now int64) {
-	requests = min(max(requests, -r.Burst), maxDebt*r.Burst)
+	most := maxDebt * min(r.tolerance, maxTolerance)
+	requests = min(max(requests, -r.Burst), most/r.interval)
 	for {
 		old := r.arrival.Load()
-		next := min(max(old, now)+requests*r.interval, now+maxDebt*r.tolerance)
+		next := min(max(old, now)+requests*r.interval, max(old, now+most))
 		if r.arrival.CompareAndSwap(old, next) {
 			return
 		}
 	}
 }
 
-// maxDebt bounds what is owed, in bursts: a wrong message does not close a limit for long.
-const maxDebt = 16
+const (
+	// maxDebt bounds what is owed, in bursts: a wrong message does not close a limit for long.
+	maxDebt = 16
+	// maxTolerance bounds the burst, in nanoseconds, that is owed by: a limit with a longer one, of four years, would overflow.
+	maxTolerance = math.MaxInt64 / (4 * maxDebt)
+)

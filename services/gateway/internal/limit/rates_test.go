@@ -43,6 +43,22 @@ func TestRatesAreKept(t *testing.T) {
 	require.True(t, theirs.Take(now.Add(maxDebt*time.Second).UnixNano()).Allowed, "a wrong message does not close it for long")
 }
 
+// TestALongBurstIsNotRefilled shares under a limit whose burst takes a century to come back.
+func TestALongBurstIsNotRefilled(t *testing.T) {
+	t.Parallel()
+	s := NewRates()
+	key := RateKey{Subscription: "s1", Quota: 1, Burst: 1_000_000, Per: "hour"}
+	r, err := s.Rate(key)
+	require.NoError(t, err)
+	now := time.Unix(1_900_000_000, 0)
+	require.Equal(t, int64(999_999), r.Take(now.UnixNano()).Remaining)
+	for _, requests := range []int64{1000, 1 << 60} {
+		before := r.arrival.Load()
+		s.Share([]*gatewayv1.RateTaken{{Subscription: "s1", Rate: 1, Burst: 1_000_000, Per: "hour", Requests: requests}}, now)
+		require.Greater(t, r.arrival.Load(), before, "what passed elsewhere comes off")
+	}
+}
+
 func TestManyLimitsTakeSeveralMessages(t *testing.T) {
 	t.Parallel()
 	s := NewRates()
