@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -82,17 +83,18 @@ func (w *Sweeper) Sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error // one that fails keeps no other tenant's from going on
 	for _, r := range due {
 		if err := w.s.expire(ctx, r); err != nil {
-			return fmt.Errorf("let request %s expire: %w", r.ID, err)
+			errs = append(errs, fmt.Errorf("let request %s expire: %w", r.ID, err))
 		}
 	}
 	for _, r := range open {
 		if err := w.s.moveUp(ctx, r); err != nil {
-			return fmt.Errorf("fill plan %s: %w", r.Plan, err)
+			errs = append(errs, fmt.Errorf("fill plan %s: %w", r.Plan, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func asService(ctx context.Context, tenant string) context.Context {
