@@ -318,7 +318,8 @@ func killConnections(tb testing.TB, admin *postgres.DB) (kill func(), stop func(
 				return
 			case <-asked:
 			}
-			tag, _ := admin.Pool().Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			// Waited for, also at the end: what runs after stop meets no connection that is still to be ended.
+			tag, _ := admin.Pool().Exec(context.WithoutCancel(ctx), `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 				WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1`)
 			killed += tag.RowsAffected()
 		}

@@ -145,7 +145,8 @@ func TestTerminatedBackends(t *testing.T) {
 		}
 		if final > seen {
 			var ended int
-			err = db.Pool().QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
+			err = db.Pool().QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 5000))
+				FROM pg_stat_activity
 				WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL`).Scan(&ended)
 			if terminated += ended; ended > 0 {
 				seen = final
