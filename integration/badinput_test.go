@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,6 +26,28 @@ type described struct {
 	hasJSON      bool
 	hasForm      bool
 	public       bool
+	// text is a field of the body that takes a text; empty for none.
+	text string
+}
+
+// schema is what is looked at of a JSON schema.
+type schema struct {
+	Ref        string `json:"$ref"`
+	Type       any
+	Properties map[string]schema
+}
+
+// textOf returns the first field of a schema that takes a text.
+func textOf(s schema, named map[string]schema) string {
+	if s.Ref != "" {
+		s = named[strings.TrimPrefix(s.Ref, "#/components/schemas/")]
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
+		if s.Properties[name].Type == "string" {
+			return name
+		}
+	}
+	return ""
 }
 
 // operations returns every operation of every service.
@@ -37,8 +60,11 @@ func operations(t *testing.T, admin string) []described {
 		var document struct {
 			Paths map[string]map[string]struct {
 				Security    []any
-				RequestBody struct{ Content map[string]any } `json:"requestBody"`
+				RequestBody struct {
+					Content map[string]struct{ Schema schema }
+				} `json:"requestBody"`
 			}
+			Components struct{ Schemas map[string]schema }
 		}
 		err = json.NewDecoder(response.Body).Decode(&document)
 		_ = response.Body.Close()
@@ -47,7 +73,8 @@ func operations(t *testing.T, admin string) []described {
 		for path, methods := range document.Paths {
 			for method, o := range methods {
 				d := described{method: strings.ToUpper(method), path: path, public: len(o.Security) == 0}
-				_, d.hasJSON = o.RequestBody.Content["application/json"]
+				body, hasJSON := o.RequestBody.Content["application/json"]
+				d.hasJSON, d.text = hasJSON, textOf(body.Schema, document.Components.Schemas)
 				_, d.hasForm = o.RequestBody.Content["application/x-www-form-urlencoded"]
 				all = append(all, d)
 			}
@@ -109,6 +136,7 @@ func TestBadInput(t *testing.T) {
 	}
 	const secret = "tgp_this-is-a-secret-that-must-not-be-logged"
 	large := bytes.Repeat([]byte(" "), 13<<20)
+	texts := 0
 	for i, d := range all {
 		if !d.public {
 			for what, wrong := range map[string]string{"no token": "", "wrong token": secret, "token of another kind": "eyJhbGciOiJub25lIn0.e30."} {
@@ -125,11 +153,18 @@ func TestBadInput(t *testing.T) {
 		}
 		for what, body := range map[string]string{
 			"cut off": `{"name": `, "not JSON": `<name>x</name>`, "a list": `[]`, "a second value": `{} {}`, "unknown field": `{"thisFieldDoesNotExist": 1}`,
-			"deep": strings.Repeat(`{"a":`, 20000), "not UTF-8": "{\"\xff\xfe\": 1}", "NUL": `{"name": "a\u0000b", "thisFieldDoesNotExist": 1}`,
+			"deep": strings.Repeat(`{"a":`, 20000), "not UTF-8": "{\"\xff\xfe\": 1}",
 		} {
 			status, answer, header := send(d, strings.NewReader(body), token)
 			refused(what, d, status, answer, header)
 			require.Equal(t, http.StatusBadRequest, status, "%s: %s %s: %s", what, d.method, d.path, answer)
+		}
+		if d.text != "" {
+			texts++
+			status, answer, header := send(d, strings.NewReader(`{"`+d.text+`": "a\u0000b"}`), token)
+			refused("NUL", d, status, answer, header)
+			require.Equal(t, http.StatusBadRequest, status, "%s %s: %s", d.method, d.path, answer)
+			require.Contains(t, string(answer), "U+0000", "%s %s", d.method, d.path)
 		}
 		status, answer, header := send(d, strings.NewReader("name: x"), token, "Content-Type", "application/yaml")
 		refused("content type", d, status, answer, header)
@@ -139,6 +174,7 @@ func TestBadInput(t *testing.T) {
 			require.Equal(t, http.StatusRequestEntityTooLarge, status, "%s %s: %s", d.method, d.path, answer)
 		}
 	}
+	require.Greater(t, texts, 20)
 	oversized(t, s.Admin)
 	require.Equal(t, before, export(t, s, token), "nothing was changed")
 	log, err := os.ReadFile(filepath.Join(s.Data, "tollgate.log"))

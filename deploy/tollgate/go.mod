@@ -18,6 +18,7 @@ require (
 	github.com/tollgate/tollgate/services/subscription v0.0.0
 	golang.org/x/term v0.47.0
 	gopkg.in/yaml.v3 v3.0.1
+	pgregory.net/rapid v1.3.0
 )
 
 require (
@@ -46,6 +47,7 @@ require (
 	github.com/grafana/grafana-foundation-sdk/go v0.0.18 // indirect
 	github.com/grafana/grafana-openapi-client-go v0.0.0-20260330113218-ee77c4f6f90e // indirect
 	github.com/oklog/ulid/v2 v2.1.1 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
 )
 
 require (

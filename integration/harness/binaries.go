@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -28,13 +29,19 @@ var builds struct {
 // Binary returns the path of a binary built from this tree: "tollgate", or the name of a service. Each is built once.
 func Binary(tb testing.TB, name string) string {
 	tb.Helper()
+	return once(tb, name, func() (string, error) { return buildBinary(context.Background(), name) })
+}
+
+// once builds something the first time that it is asked for.
+func once(tb testing.TB, name string, make func() (string, error)) string {
+	tb.Helper()
 	builds.mu.Lock()
 	if builds.all == nil {
 		builds.all = map[string]func() (string, error){}
 	}
 	build := builds.all[name]
 	if build == nil {
-		build = sync.OnceValues(func() (string, error) { return buildBinary(context.Background(), name) })
+		build = sync.OnceValues(make)
 		builds.all[name] = build
 	}
 	builds.mu.Unlock()
@@ -50,17 +57,79 @@ func buildBinary(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return buildIn(ctx, root, filepath.Join(root, ".tmp", filepath.Base(os.Args[0]), name), name)
+}
+
+// buildIn builds a binary of the tree at root to path.
+func buildIn(ctx context.Context, root, path, name string) (string, error) {
 	pkg := "./deploy/tollgate"
 	if name != "tollgate" {
 		pkg = "./services/" + name + "/cmd/" + name
 	}
-	path := filepath.Join(root, ".tmp", filepath.Base(os.Args[0]), name)
 	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", version, "-o", path, pkg)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}
 	return path, nil
+}
+
+// PreviousBinary returns the path of a service's binary built from the previous commit: the last one, if the tree has
+// changes that are not committed. Where there is no history of it, as in an archive, it is that of this tree.
+func PreviousBinary(tb testing.TB, name string) string {
+	tb.Helper()
+	root, err := Root()
+	require.NoError(tb, err)
+	commit, ok := previousCommit(tb, root)
+	if !ok {
+		tb.Log("there is no history: the previous binary is that of this tree")
+		return Binary(tb, name)
+	}
+	tree := once(tb, "tree of "+commit, func() (string, error) { return extract(root, commit) })
+	return once(tb, name+" of "+commit, func() (string, error) {
+		return buildIn(context.Background(), tree, filepath.Join(tree, ".tmp", name), name)
+	})
+}
+
+func previousCommit(tb testing.TB, root string) (commit string, ok bool) {
+	tb.Helper()
+	of := "HEAD^"
+	changes, err := git(tb.Context(), root, "status", "--porcelain")
+	if err != nil {
+		return "", false
+	}
+	if changes != "" {
+		of = "HEAD"
+	}
+	commit, err = git(tb.Context(), root, "rev-parse", "--verify", "--quiet", of+"^{commit}")
+	return commit, err == nil
+}
+
+// extract writes the tree of a commit to a folder beside this tree's binaries.
+func extract(root, commit string) (string, error) {
+	dir := filepath.Join(root, ".tmp", "previous-"+commit[:12])
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	archive := filepath.Join(dir, "tree.tar")
+	if _, err := git(context.Background(), root, "archive", "--output", archive, commit); err != nil {
+		return "", err
+	}
+	out, err := exec.Command("tar", "-xf", archive, "-C", dir).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("unpack commit %s: %w: %s", commit, err, out)
+	}
+	return dir, os.Remove(archive)
+}
+
+func git(ctx context.Context, dir string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("git %s: %w", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // Root returns the root of the checkout.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -28,6 +29,7 @@ type Distributed struct {
 
 	dir       string
 	databases map[string]string
+	binary    func(tb testing.TB, service string) string
 }
 
 // Replica is one process of a service.
@@ -36,13 +38,22 @@ type Replica struct {
 	Service string
 	// Address of its own HTTP listener; of a gateway that of clients, and Admin that of the management API.
 	Address, Admin string
-	env, args      []string
+	// Data is a gateway's directory.
+	Data      string
+	binary    string
+	env, args []string
 }
 
 // StartDistributed starts the engines and replicas of every service. They are ready when it returns.
 func StartDistributed(tb testing.TB, replicas int) *Distributed {
 	tb.Helper()
-	d := &Distributed{dir: Dir(tb), Replicas: map[string][]*Replica{}, databases: map[string]string{}}
+	return StartDistributedFrom(tb, replicas, Binary)
+}
+
+// StartDistributedFrom is StartDistributed with the services' binaries from elsewhere, such as PreviousBinary.
+func StartDistributedFrom(tb testing.TB, replicas int, binary func(tb testing.TB, service string) string) *Distributed {
+	tb.Helper()
+	d := &Distributed{dir: Dir(tb), Replicas: map[string][]*Replica{}, databases: map[string]string{}, binary: binary}
 	d.Engines = Up(tb, filepath.Join(d.dir, "data"), "--services", "none")
 	for _, service := range Services[:6] {
 		d.databases[service] = d.database(tb, service)
@@ -55,7 +66,7 @@ func StartDistributed(tb testing.TB, replicas int) *Distributed {
 	var starts sync.WaitGroup
 	for _, service := range Services {
 		for _, r := range d.Replicas[service] {
-			starts.Go(func() { r.awaitReady(tb) })
+			starts.Go(func() { r.AwaitReady(tb) })
 		}
 	}
 	starts.Wait()
@@ -83,11 +94,13 @@ func (d *Distributed) DatabaseURL(service string) string { return d.databases[se
 
 func (d *Distributed) replica(tb testing.TB, service string, n int) *Replica {
 	tb.Helper()
-	r := &Replica{Service: service, Address: FreeAddress(tb), env: []string{"TOLLGATE_NATS_URL=" + d.Engines.NATS}}
+	r := &Replica{Service: service, Address: FreeAddress(tb), binary: d.binary(tb, service), env: []string{"TOLLGATE_NATS_URL=" + d.Engines.NATS}}
 	if service == "gateway" {
 		r.Admin = FreeAddress(tb)
 		name := fmt.Sprintf("gw%d", n+1)
-		r.args = []string{"--name", name, "--listen", r.Address, "--admin-listen", r.Admin, "--data-dir", filepath.Join(d.dir, name)}
+		r.Data = filepath.Join(d.dir, name)
+		r.args = []string{"--name", name, "--listen", r.Address, "--admin-listen", r.Admin, "--data-dir", r.Data}
+		r.env = append(r.env, "TOLLGATE_UPSTREAM_ALLOW_LOOPBACK=true") // the tests' upstreams are on this machine
 	} else {
 		r.env = append(r.env, "TOLLGATE_LISTEN="+r.Address, "TOLLGATE_POSTGRES_URL="+d.databases[service], "TOLLGATE_SEAL_KEY="+sealKey)
 	}
@@ -104,7 +117,29 @@ func (d *Distributed) replica(tb testing.TB, service string, n int) *Replica {
 // Start starts the process; also again, after Kill or Stop, as it was.
 func (r *Replica) Start(tb testing.TB) {
 	tb.Helper()
-	r.Process = Start(tb, r.env, Binary(tb, r.Service), r.args...)
+	r.Process = Start(tb, r.env, r.binary, r.args...)
+}
+
+// Upgrade stops the process and starts the binary of this tree in its place.
+func (r *Replica) Upgrade(tb testing.TB) {
+	tb.Helper()
+	r.Stop(tb)
+	r.binary = Binary(tb, r.Service)
+	r.Start(tb)
+	r.AwaitReady(tb)
+}
+
+// Maintain runs a maintenance task of a service that is not a gateway, and returns the exit code and what it printed.
+func (d *Distributed) Maintain(tb testing.TB, service, task string) (code int, output string) {
+	tb.Helper()
+	cmd := exec.CommandContext(tb.Context(), Binary(tb, service), task)
+	cmd.Env = append(os.Environ(), d.Replicas[service][0].env...)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !asExit(err, &exit) {
+		require.NoError(tb, err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
 }
 
 // Ended says whether the process has ended.
@@ -117,7 +152,8 @@ func (r *Replica) Ended() bool {
 	}
 }
 
-func (r *Replica) awaitReady(tb testing.TB) {
+// AwaitReady waits until the process is ready, and starts it again if it has ended.
+func (r *Replica) AwaitReady(tb testing.TB) {
 	tb.Helper()
 	address := r.Address
 	if r.Admin != "" {
@@ -144,7 +180,7 @@ func (d *Distributed) AwaitReady(tb testing.TB) {
 	tb.Helper()
 	for _, service := range Services {
 		for _, r := range d.Replicas[service] {
-			r.awaitReady(tb)
+			r.AwaitReady(tb)
 		}
 	}
 }

@@ -27,6 +27,7 @@ func StartGateway(tb testing.TB, r Ready, name, journal string) *Gateway {
 	listen, admin := FreeAddress(tb), FreeAddress(tb)
 	g := &Gateway{Address: "http://" + listen, Admin: "http://" + admin, args: []string{
 		"--name", name, "--listen", listen, "--admin-listen", admin, "--data-dir", journal, "--nats-url", r.NATS,
+		"--upstream-allow-loopback",
 	}}
 	g.start(tb)
 	return g

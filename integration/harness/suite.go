@@ -152,6 +152,12 @@ func (s *Suite) KillAndRestart(tb testing.TB) {
 	s.start(tb)
 }
 
+// Restart starts the suite again on the same data, after Kill or Stop.
+func (s *Suite) Restart(tb testing.TB) {
+	tb.Helper()
+	s.start(tb)
+}
+
 // Dir returns a directory that engines under another uid can pass through.
 func Dir(tb testing.TB) string {
 	tb.Helper()

@@ -14,7 +14,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -49,9 +48,6 @@ const (
 // exchangeFor is how long an exchanged token is used again: a revoked one is refused after it.
 const exchangeFor = 15 * time.Second
 
-// maxBody is the largest request body, in bytes.
-const maxBody = 12 << 20
-
 // maxExchanged bounds the exchanged tokens that are kept.
 const maxExchanged = 10_000
 
@@ -64,13 +60,14 @@ type bridge struct {
 	bus      *bus.Bus
 	services []string
 	log      *slog.Logger
+	bodies   bodies
 	mu       sync.Mutex
 	tokens   map[[32]byte]exchanged
 }
 
 // Handler forwards to the services of these names; other paths answer 404. It is safe for concurrent use.
 func Handler(b *bus.Bus, services []string, log *slog.Logger) http.Handler {
-	return &bridge{bus: b, services: services, log: log, tokens: map[[32]byte]exchanged{}}
+	return &bridge{bus: b, services: services, log: log, bodies: newBodies(), tokens: map[[32]byte]exchanged{}}
 }
 
 // ServeHTTP implements http.Handler.
@@ -80,16 +77,19 @@ func (h *bridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, problem.NewNotFound("no-such-path", "There is nothing at %s. The management API is below /%s/.", r.URL.Path, strings.Join(h.services, "/, /")))
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		h.fail(w, r, problem.NewTooLarge("body-too-large", "The body is over %d MiB.", maxBody>>20).Wrap(err))
-		return
-	}
-	msg, err := h.message(r, service, body)
+	// Who sends it is found out before a body is read, which nobody unknown can have much memory taken for.
+	authorization, known, err := h.authorization(r)
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
+	body, release, err := h.bodies.read(w, r, known)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	defer release()
+	msg := message(r, service, authorization, body)
 	ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
 	defer cancel()
 	reply, err := h.bus.Conn.RequestMsgWithContext(ctx, msg)
@@ -109,7 +109,7 @@ func serviceOf(path string) string {
 	return first
 }
 
-func (h *bridge) message(r *http.Request, service string, body []byte) (*nats.Msg, error) {
+func message(r *http.Request, service, authorization string, body []byte) *nats.Msg {
 	msg := &nats.Msg{Subject: bus.APISubject(service), Data: body, Header: nats.Header{}}
 	for name, values := range r.Header {
 		if !hopByHop(name) && !strings.HasPrefix(name, "Nats-") {
@@ -120,15 +120,21 @@ func (h *bridge) message(r *http.Request, service string, body []byte) (*nats.Ms
 	msg.Header.Set(HeaderMethod, r.Method)
 	msg.Header.Set(HeaderTarget, r.URL.RequestURI())
 	msg.Header.Set(HeaderAddress, r.RemoteAddr)
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if strings.EqualFold(scheme, "Bearer") && (strings.HasPrefix(token, PersonalTokenPrefix) || strings.HasPrefix(token, SessionPrefix)) {
-		signed, err := h.exchange(r.Context(), token)
-		if err != nil {
-			return nil, err
-		}
-		msg.Header.Set("Authorization", "Bearer "+signed)
+	if authorization != "" {
+		msg.Header.Set("Authorization", authorization)
 	}
-	return msg, nil
+	return msg
+}
+
+// authorization returns the field Authorization to forward. The sender is known where a token was exchanged for it.
+func (h *bridge) authorization(r *http.Request) (field string, known bool, err error) {
+	field = r.Header.Get("Authorization")
+	scheme, token, _ := strings.Cut(field, " ")
+	if !strings.EqualFold(scheme, "Bearer") || !strings.HasPrefix(token, PersonalTokenPrefix) && !strings.HasPrefix(token, SessionPrefix) {
+		return field, false, nil
+	}
+	signed, err := h.exchange(r.Context(), token)
+	return "Bearer " + signed, err == nil, err
 }
 
 // exchange returns the signed token for a personal access token, at most exchangeFor old.

@@ -3,6 +3,7 @@ package apibridge_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -135,4 +136,87 @@ func TestForwardingHeadersAreNotTaken(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	require.Contains(t, w.Body.String(), "mine")
+}
+
+// tracked is a body that says whether it was read.
+type tracked struct {
+	io.Reader
+	read atomic.Bool
+}
+
+func (b *tracked) Read(p []byte) (int, error) {
+	b.read.Store(true)
+	return b.Reader.Read(p)
+}
+
+func post(h http.Handler, token string, length int64, body io.Reader) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("POST", "/identity/v1/things/a", body)
+	r.ContentLength = length
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// Only those whose token is good can have much memory taken, whether they say how much they send or not.
+func TestLargeBodiesAreForThoseWhoAreKnown(t *testing.T) {
+	t.Parallel()
+	h, _ := start(t)
+	large := `{"text":"` + strings.Repeat("x", 300<<10) + `"}`
+	for name, c := range map[string]struct {
+		token  string
+		status int
+		read   bool // by a sender who does not say how much it is
+	}{
+		"known": {"tgp_good", 200, true}, "nobody": {"", 413, true}, "signed by whoever": {"a.b.c", 413, true}, "wrong token": {"tgp_bad", 401, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for length, read := range map[int64]bool{-1: c.read, int64(len(large)): c.status == 200} {
+				body := &tracked{Reader: strings.NewReader(large)}
+				w := post(h, c.token, length, body)
+				require.Equal(t, c.status, w.Code, w.Body)
+				require.Equal(t, read, body.read.Load())
+			}
+		})
+	}
+	require.Equal(t, 400, post(h, "tgp_good", 100, strings.NewReader("{")).Code, "a body that broke off")
+}
+
+// Large bodies that are on their way at once are bounded; small ones do not wait for them.
+func TestLargeBodiesWaitForTheirTurn(t *testing.T) {
+	t.Parallel()
+	h, _ := start(t)
+	const length = 12 << 20
+	done := make(chan int, 6)
+	var slow []*io.PipeWriter
+	for range 5 {
+		r, w := io.Pipe()
+		slow = append(slow, w)
+		go func() { done <- post(h, "tgp_good", length, r).Code }()
+		_, err := w.Write([]byte(`{"text":"`))
+		require.NoError(t, err)
+	}
+	body := &tracked{Reader: strings.NewReader(`{"text":"` + strings.Repeat("x", length-11) + `"}`)}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequest("POST", "/identity/v1/things/a", body).WithContext(ctx)
+	r.ContentLength = length
+	r.Header.Set("Authorization", "Bearer tgp_good")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	require.Equal(t, 503, w.Code, w.Body)
+	require.Contains(t, w.Body.String(), "overloaded")
+	require.False(t, body.read.Load())
+	require.Equal(t, 200, send(h, "tgp_good", "POST", "/identity/v1/things/a", `{}`).Code)
+
+	for _, w := range slow {
+		require.NoError(t, w.CloseWithError(io.ErrUnexpectedEOF))
+		require.Equal(t, 400, <-done)
+	}
+	again := post(h, "tgp_good", length, body)
+	require.True(t, body.read.Load(), "there is room again")
+	require.NotContains(t, again.Body.String(), "overloaded")
 }

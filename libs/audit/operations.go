@@ -33,6 +33,8 @@ type filters struct {
 	Since      string `query:"since" format:"date-time" description:"The first time, included."`
 	Until      string `query:"until" format:"date-time" description:"The last time, not included."`
 	Changes    bool   `query:"changes" description:"true: with what was before and after."`
+	// Installation asks for what belongs to no tenant.
+	Installation bool `query:"installation" description:"true: of what belongs to the installation, such as gateways; for its operators."`
 }
 
 func (f filters) filter() (Filter, error) {
@@ -84,8 +86,12 @@ type entryPath struct {
 	Position uint64 `path:"position"`
 }
 
+// ScopeOrigins is the scope that shows from where changes came, which is personal data, besides who made them.
+const ScopeOrigins = "identity.admin"
+
 // Register adds the operations of the audit to a service's table, for callers with the scope. noun goes into the operations'
-// names, for example "Identity"; states shows before and after, by type of stream.
+// names, for example "Identity"; states shows before and after, by type of stream. Addresses are shown to those with
+// ScopeOrigins alone.
 func Register(a *operation.API, db *postgres.DB, noun, scope string, states map[string]State) {
 	q := &auditor{db, states}
 	operation.Register(a, operation.Op[listRequest, operation.List[Entry]]{
@@ -107,12 +113,25 @@ type auditor struct {
 	states map[string]State
 }
 
-func (q *auditor) query(ctx context.Context, f Filter) (entries []Entry, more bool, err error) {
+// query returns a page of the acting tenant's entries, or of the installation's.
+func (q *auditor) query(ctx context.Context, f Filter, installation bool) (entries []Entry, more bool, err error) {
 	p, _ := principal.From(ctx)
-	err = q.db.InTenant(ctx, p.Tenant, func(tx pgx.Tx) (err error) {
-		entries, more, err = query(ctx, tx, p.Tenant, f, q.states)
+	tenant := p.Tenant
+	if installation {
+		if !p.Operator {
+			return nil, false, problem.NewDenied("operator-only", "The audit of the installation is for its operators.")
+		}
+		tenant = principal.AllTenants
+	}
+	err = q.db.InTenant(ctx, tenant, func(tx pgx.Tx) (err error) {
+		entries, more, err = query(ctx, tx, tenant, f, q.states)
 		return err
 	})
+	if !p.May(ScopeOrigins) {
+		for i := range entries {
+			entries[i].Address, entries[i].UserAgent = "", ""
+		}
+	}
 	return entries, more, err
 }
 
@@ -126,7 +145,7 @@ func (q *auditor) list(ctx context.Context, r *listRequest) (operation.List[Entr
 		return list, err
 	}
 	f.Limit = r.Size()
-	entries, more, err := q.query(ctx, f)
+	entries, more, err := q.query(ctx, f, r.Installation)
 	if len(entries) > 0 {
 		list.Items = entries
 	}
@@ -141,7 +160,11 @@ func (q *auditor) get(ctx context.Context, r *entryPath) (Entry, error) {
 	if r.Position == 0 || r.Position > 1<<62 {
 		return Entry{}, unknown
 	}
-	entries, _, err := q.query(ctx, Filter{Above: r.Position - 1, Below: r.Position + 1, Changes: true, Limit: 1})
+	only := Filter{Above: r.Position - 1, Below: r.Position + 1, Changes: true, Limit: 1}
+	entries, _, err := q.query(ctx, only, false)
+	if p, _ := principal.From(ctx); p.Operator && err == nil && len(entries) == 0 {
+		entries, _, err = q.query(ctx, only, true)
+	}
 	if err != nil {
 		return Entry{}, err
 	}
@@ -172,7 +195,7 @@ func (q *auditor) export(ctx context.Context, r *exportRequest) (operation.Raw, 
 	if f.Changes {
 		f.Limit = maxExport / 10
 	}
-	entries, more, err := q.query(ctx, f)
+	entries, more, err := q.query(ctx, f, r.Installation)
 	if err != nil {
 		return operation.Raw{}, err
 	}
@@ -195,20 +218,30 @@ func ndjson(entries []Entry) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// Columns returns the names of the columns of CSV.
+func Columns() []string {
+	return []string{
+		"position", "at", "actor", "action", "streamType", "streamId", "version", "reason", "correlation", "address", "userAgent",
+		"data", "before", "after",
+	}
+}
+
+// Row returns the entry as a row of CSV. No cell is taken for a formula by a spreadsheet.
+func (e Entry) Row() []string {
+	return []string{
+		strconv.FormatUint(e.Position, 10), e.At.Format(time.RFC3339Nano), cell(e.Actor), e.Action, e.StreamType, cell(e.StreamID),
+		strconv.FormatUint(e.Version, 10), cell(e.Reason), cell(e.Correlation), cell(e.Address), cell(e.UserAgent),
+		string(e.Data), string(e.Before), string(e.After),
+	}
+}
+
 func commaSeparated(entries []Entry) ([]byte, error) {
 	var out bytes.Buffer
 	w := csv.NewWriter(&out)
 	w.UseCRLF = true
-	rows := [][]string{{
-		"position", "at", "actor", "action", "streamType", "streamId", "version", "reason", "correlation", "address", "userAgent",
-		"data", "before", "after",
-	}}
+	rows := [][]string{Columns()}
 	for _, e := range entries {
-		rows = append(rows, []string{
-			strconv.FormatUint(e.Position, 10), e.At.Format(time.RFC3339Nano), cell(e.Actor), e.Action, e.StreamType, cell(e.StreamID),
-			strconv.FormatUint(e.Version, 10), cell(e.Reason), cell(e.Correlation), cell(e.Address), cell(e.UserAgent),
-			string(e.Data), string(e.Before), string(e.After),
-		})
+		rows = append(rows, e.Row())
 	}
 	if err := w.WriteAll(rows); err != nil {
 		return nil, fmt.Errorf("export audit: %w", err)

@@ -26,8 +26,8 @@ type Entry struct {
 	Version     uint64 `json:"version"`
 	Reason      string `json:"reason,omitempty"`
 	Correlation string `json:"correlation,omitempty" description:"The same for all that one request led to."`
-	Address     string `json:"address,omitempty"`
-	UserAgent   string `json:"userAgent,omitempty"`
+	Address     string `json:"address,omitempty" description:"From where the request came; kept for a time, and shown with the scope identity.admin alone."`
+	UserAgent   string `json:"userAgent,omitempty" description:"As the address."`
 	// Data is the event itself, without hashes.
 	Data json.RawMessage `json:"data,omitempty"`
 	// Before and After are what was changed, when they are asked for.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"time"
@@ -97,7 +98,11 @@ func message(m proto.Message) json.RawMessage {
 	if err != nil {
 		return nil // a message that was decoded can be encoded
 	}
-	return encoded
+	var compact bytes.Buffer // protojson spaces at random; the same entry is exported alike
+	if json.Compact(&compact, encoded) != nil {
+		return nil
+	}
+	return compact.Bytes()
 }
 
 func withoutBytes(m protoreflect.Message) {

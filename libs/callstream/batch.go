@@ -26,6 +26,9 @@ const QuantityDecimals = 12
 // MaxCalls is the most calls of one batch: consumers apply a batch as a whole.
 const MaxCalls = 10_000
 
+// MaxOpen is the most calls that a batch lists as going on.
+const MaxOpen = 50_000
+
 // maxName bounds names and ids in bytes.
 const maxName = 255
 
@@ -94,8 +97,9 @@ func check(partition int, b *callsv1.CallBatch) error {
 		return fmt.Errorf("the batch says that it has %d calls and has %d", b.GetCount(), len(b.GetCalls()))
 	case len(b.GetCalls()) > MaxCalls:
 		return fmt.Errorf("the batch has %d calls; at most %d are taken", len(b.GetCalls()), MaxCalls)
-	case len(b.GetCalls()) == 0:
-		return nil
+	}
+	if err := checkOpen(b); err != nil || len(b.GetCalls()) == 0 {
+		return err
 	}
 	if err := Range(b).Check(); err != nil {
 		return err
@@ -107,6 +111,21 @@ func check(partition int, b *callsv1.CallBatch) error {
 		if err := checkCall(c); err != nil {
 			return fmt.Errorf("calls[%d]: %w", i, err)
 		}
+	}
+	return nil
+}
+
+func checkOpen(b *callsv1.CallBatch) error {
+	open := b.GetOpenSeqs()
+	if len(open) > MaxOpen {
+		return fmt.Errorf("the batch has %d open_seqs; at most %d are taken", len(open), MaxOpen)
+	}
+	before := uint64(0)
+	for i, seq := range open {
+		if seq <= before || seq > received.Max {
+			return fmt.Errorf("open_seqs[%d] is %d, after %d; they ascend from 1 to %d", i, seq, before, uint64(received.Max))
+		}
+		before = seq
 	}
 	return nil
 }

@@ -52,6 +52,9 @@ func TestDecodeSaysWhatIsWrong(t *testing.T) {
 		{"no boot", func(b *callsv1.CallBatch) { b.Boot = 0 }, "is not a counter from 1"},
 		{"count", func(b *callsv1.CallBatch) { b.Count = 3 }, "says that it has 3 calls and has 2"},
 		{"number 0", func(b *callsv1.CallBatch) { b.FirstSeq = 0 }, "not within 1"},
+		{"calls that go on", func(b *callsv1.CallBatch) { b.Calls, b.Count, b.OpenListed, b.OpenSeqs = nil, 0, true, []uint64{1, 7} }, ""},
+		{"open calls in disorder", func(b *callsv1.CallBatch) { b.OpenListed, b.OpenSeqs = true, []uint64{7, 7} }, "open_seqs[1] is 7, after 7"},
+		{"the open call 0", func(b *callsv1.CallBatch) { b.OpenListed, b.OpenSeqs = true, []uint64{0} }, "open_seqs[0] is 0"},
 		{"a hole within", func(b *callsv1.CallBatch) { b.Calls[1].Seq = 9 }, "calls[1] has the sequence number 9; want 2"},
 		{"every tenant", func(b *callsv1.CallBatch) { b.Calls[0].Tenant = "*" }, "the tenant is *"},
 		{"no tenant", func(b *callsv1.CallBatch) { b.Calls[0].Tenant = "" }, "a subscription and no tenant"},
@@ -170,6 +173,28 @@ func TestReaderGoesOnBehindItsOffset(t *testing.T) {
 	cancel()
 	_, err = r.Take(ctx, limits)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestNextTellsWhenTheNextMessageCame(t *testing.T) {
+	t.Parallel()
+	_, b, created := connect(t)
+	first := publish(t, b, 1)
+	_, err := b.JS.Publish(t.Context(), bus.CallSubject((partition+1)%bus.Partitions), []byte("of another partition"))
+	require.NoError(t, err)
+	_, found, err := callstream.Next(t.Context(), b, partition, first, created)
+	require.NoError(t, err)
+	require.False(t, found)
+	last := publish(t, b, 2)
+	at, found, err := callstream.Next(t.Context(), b, partition, first, created)
+	require.NoError(t, err)
+	require.True(t, found)
+	stream, err := b.JS.Stream(t.Context(), bus.CallsStream)
+	require.NoError(t, err)
+	message, err := stream.GetMsg(t.Context(), last)
+	require.NoError(t, err)
+	require.Equal(t, message.Time, at)
+	_, _, err = callstream.Next(t.Context(), b, partition, first, created.Add(-time.Second))
+	require.ErrorIs(t, err, callstream.ErrLost)
 }
 
 func TestReaderEndsWithItsStream(t *testing.T) {

@@ -2,7 +2,8 @@
 // partition from an offset that the reader keeps itself, in the transaction of its effect.
 //
 // Messages come at least once, and a batch may come again with other bounds: what is new is told by libs/received. A
-// message that contradicts itself is handed on with the reason, never dropped: its calls stay missing, and so visible.
+// message that contradicts itself is handed on with the reason, never dropped: its calls stay missing, and so visible. The server
+// sends each message once and waits for no acknowledgement: the reading ends with ErrMissed when one has not arrived.
 //
 // Used by metering and analytics. A Reader belongs to one goroutine.
 package callstream
@@ -29,11 +30,21 @@ const (
 	consumerLife = 30 * time.Second
 )
 
+// ErrMissed says that a message that the server has sent did not arrive: it was in flight when the connection ended, or the client
+// had no room for it. The reader is of no use any more; open another behind the last message that was taken.
+var ErrMissed = errors.New("a message that was sent is lost")
+
 // Reader reads one partition in order.
 type Reader struct {
 	partition int
-	created   time.Time
+	stream    jetstream.Stream
 	messages  jetstream.MessagesContext
+	// last is the sequence of the message that arrived last, or behind which the reading began.
+	last uint64
+	// arrived counts the messages: the server numbers what it sends to the reader, from 1.
+	arrived uint64
+	// broken is why nothing can be read any more.
+	broken error
 }
 
 // Created is when the stream was made: sequences of one with another time mean other messages. It has the resolution of
@@ -73,7 +84,7 @@ func Open(ctx context.Context, b *bus.Bus, partition int, after uint64, created 
 	if err != nil {
 		return nil, fmt.Errorf("read partition %d of stream %s: %w", partition, bus.CallsStream, err)
 	}
-	return &Reader{partition: partition, created: created, messages: messages}, nil
+	return &Reader{partition: partition, stream: stream, messages: messages, last: after}, nil
 }
 
 // Close ends the reading.
@@ -93,8 +104,20 @@ type Limits struct {
 // onItsWay bounds the wait for a message that the server has said to follow.
 const onItsWay = 100 * time.Millisecond
 
-// Take waits for messages and returns them in order; none when the wait was in vain.
+// Take waits for messages and returns them in order, none when the wait was in vain. Between one take and the next no message is
+// left out: it fails with ErrMissed instead.
 func (r *Reader) Take(ctx context.Context, limits Limits) ([]Message, error) {
+	all, err := r.take(ctx, limits)
+	if err == nil && len(all) == 0 {
+		all, err = r.missed(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read partition %d of stream %s: %w", r.partition, bus.CallsStream, err)
+	}
+	return all, nil
+}
+
+func (r *Reader) take(ctx context.Context, limits Limits) ([]Message, error) {
 	var all []Message
 	calls, size := 0, 0
 	var full time.Time
@@ -117,7 +140,7 @@ func (r *Reader) Take(ctx context.Context, limits Limits) ([]Message, error) {
 			if len(all) > 0 && ctx.Err() == nil {
 				break // the next take meets the same error, unless it has passed
 			}
-			return nil, fmt.Errorf("read partition %d of stream %s: %w", r.partition, bus.CallsStream, err)
+			return nil, err
 		}
 		if len(all) == 0 {
 			full = time.Now().Add(limits.Fill)
@@ -128,7 +151,28 @@ func (r *Reader) Take(ctx context.Context, limits Limits) ([]Message, error) {
 	return all, nil
 }
 
+// missed looks whether there is a message that should have arrived, when nothing has come for a while: no later one may ever tell.
+// It returns the one that has come meanwhile.
+func (r *Reader) missed(ctx context.Context) ([]Message, error) {
+	_, found, err := next(ctx, r.stream, r.partition, r.last)
+	if err != nil || !found {
+		return nil, err
+	}
+	message, err := r.next(ctx, heartbeat)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		r.broken = fmt.Errorf("there are messages behind %d and none arrives: %w", r.last, ErrMissed)
+		return nil, r.broken
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []Message{message}, nil
+}
+
 func (r *Reader) next(ctx context.Context, wait time.Duration) (Message, error) {
+	if r.broken != nil {
+		return Message{}, r.broken
+	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	raw, err := r.messages.Next(jetstream.NextContext(waiting))
@@ -139,6 +183,13 @@ func (r *Reader) next(ctx context.Context, wait time.Duration) (Message, error) 
 	if err != nil {
 		return Message{}, fmt.Errorf("read message: %w", err)
 	}
+	if metadata.Sequence.Consumer != r.arrived+1 {
+		r.broken = fmt.Errorf("message %d was the %dth to be sent and the %dth to arrive: %w",
+			metadata.Sequence.Stream, metadata.Sequence.Consumer, r.arrived+1, ErrMissed)
+		return Message{}, r.broken
+	}
+	r.arrived++
+	r.last = metadata.Sequence.Stream
 	m := Message{Sequence: metadata.Sequence.Stream, Received: metadata.Timestamp, Size: len(raw.Data()), Pending: metadata.NumPending}
 	m.Batch, m.Refused = Decode(r.partition, raw.Data())
 	return m, nil
@@ -183,4 +234,28 @@ func Each(ctx context.Context, b *bus.Bus, partition int, first, last uint64, cr
 			}
 		}
 	}
+}
+
+// Next returns when the first message of a partition behind a sequence came, of the stream made at the given time; false when
+// there is none yet. It fails with ErrLost when that stream is not there any more.
+func Next(ctx context.Context, b *bus.Bus, partition int, after uint64, created time.Time) (time.Time, bool, error) {
+	stream, err := b.JS.Stream(ctx, bus.CallsStream)
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("look at stream %s: %w", bus.CallsStream, err)
+	}
+	if !stream.CachedInfo().Created.UTC().Truncate(time.Microsecond).Equal(created) {
+		return time.Time{}, false, fmt.Errorf("look at stream %s: it was made anew: %w", bus.CallsStream, ErrLost)
+	}
+	return next(ctx, stream, partition, after)
+}
+
+func next(ctx context.Context, stream jetstream.Stream, partition int, after uint64) (time.Time, bool, error) {
+	message, err := stream.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(bus.CallSubject(partition)))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return time.Time{}, false, nil
+	}
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("look at stream %s: %w", bus.CallsStream, err)
+	}
+	return message.Time, true, nil
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -44,17 +45,24 @@ type Process[C any] struct {
 	Health func(ctx context.Context, c C) error
 	// Run runs until ctx ends, which SIGINT and SIGTERM cause.
 	Run func(ctx context.Context, c C) error
+	// Tasks are what the program can do in place of running; Do does the one of this name.
+	Tasks []Task
+	Do    func(ctx context.Context, c C, task string) error
 }
+
+// Task is something that a program does in place of running, given as its only argument.
+type Task struct{ Name, Help string }
 
 // Main parses args, validates and runs; it returns the exit code: 0 success, 1 failure, 2 wrong configuration.
 func Main[C any](p Process[C], args []string, stdout, stderr io.Writer) int {
 	var cli struct {
 		common
-		Settings C `embed:""`
+		Task     string `arg:"" optional:"" help:"${tasks}"`
+		Settings C      `embed:""`
 	}
 	exit := -1
 	parser, err := kong.New(&cli, kong.Name(p.Name), kong.Description(p.Description), kong.Writers(stdout, stderr),
-		kong.Configuration(loadFile), kong.Vars{"version": Version}, kong.Exit(func(code int) { exit = code }))
+		kong.Configuration(loadFile), kong.Vars{"version": Version, "tasks": describe(p.Tasks)}, kong.Exit(func(code int) { exit = code }))
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %s\n", p.Name, err)
 		return 2
@@ -66,6 +74,9 @@ func Main[C any](p Process[C], args []string, stdout, stderr io.Writer) int {
 	// Secrets, which only the running process need be told, may be missing here: what Parse finds wrong with values is no matter.
 	if cli.Healthcheck {
 		return healthcheck(p, cli.Settings, stdout, stderr)
+	}
+	if err == nil {
+		err = p.check(cli.Task)
 	}
 	if err == nil && p.Validate != nil {
 		err = p.Validate(cli.Settings)
@@ -84,11 +95,46 @@ func Main[C any](p Process[C], args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := p.Run(ctx, cli.Settings); err != nil && !errors.Is(err, context.Canceled) {
+	run := p.Run
+	if cli.Task != "" {
+		run = func(ctx context.Context, c C) error { return p.Do(ctx, c, cli.Task) }
+	}
+	if err := run(ctx, cli.Settings); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintf(stderr, "%s: %s\n", p.Name, err)
 		return 1
 	}
 	return 0
+}
+
+// describe is the help of the argument that names a task.
+func describe(tasks []Task) string {
+	if len(tasks) == 0 {
+		return "There are no tasks."
+	}
+	var b strings.Builder
+	b.WriteString("What to do in place of running:")
+	for i, t := range tasks {
+		if i > 0 {
+			b.WriteByte(';')
+		}
+		fmt.Fprintf(&b, " %s: %s", t.Name, t.Help)
+	}
+	return b.String() + "."
+}
+
+// check refuses a task that there is not.
+func (p Process[C]) check(task string) error {
+	var names []string
+	for _, t := range p.Tasks {
+		names = append(names, t.Name)
+	}
+	switch {
+	case task == "" || slices.Contains(names, task):
+		return nil
+	case len(names) == 0:
+		return fmt.Errorf("unexpected argument %s", task)
+	}
+	return fmt.Errorf("unexpected argument %s; the tasks are %s", task, strings.Join(names, ", "))
 }
 
 // healthTimeout bounds a health check.

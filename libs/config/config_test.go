@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,7 +43,12 @@ func run(t *testing.T, args ...string) (code int, got settings, stdout, stderr s
 			}
 			return nil
 		},
-		Run: func(_ context.Context, s settings) error { got = s; return nil },
+		Run:   func(_ context.Context, s settings) error { got = s; return nil },
+		Tasks: []config.Task{{Name: "check", Help: "look"}, {Name: "mend", Help: "repair"}},
+		Do: func(_ context.Context, s settings, task string) error {
+			_, err := fmt.Fprintf(&out, "%s at %s", task, s.Listen)
+			return err
+		},
 	}, args, &out, &errOut)
 	return code, got, out.String(), errOut.String()
 }
@@ -61,6 +68,20 @@ func TestPrecedence(t *testing.T) {
 
 	_, got, _, _ = run(t, "--config", file, "--listen", "from-flag")
 	require.Equal(t, "from-flag", got.Listen)
+}
+
+func TestTasks(t *testing.T) {
+	code, got, stdout, _ := run(t, "--listen", "127.0.0.1:2", "mend")
+	require.Equal(t, 0, code)
+	require.Equal(t, "mend at 127.0.0.1:2", stdout)
+	require.Empty(t, got.Listen, "it does not run")
+
+	code, _, _, stderr := run(t, "break")
+	require.Equal(t, 2, code)
+	require.Contains(t, stderr, "unexpected argument break; the tasks are check, mend")
+
+	_, _, stdout, _ = run(t, "--help")
+	require.Contains(t, strings.Join(strings.Fields(stdout), " "), "check: look; mend: repair.")
 }
 
 func TestWrongConfiguration(t *testing.T) {

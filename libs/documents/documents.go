@@ -26,6 +26,7 @@ import (
 	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/principal"
+	"github.com/tollgate/tollgate/libs/problem"
 )
 
 //go:embed migrations/*.sql
@@ -52,6 +53,9 @@ func Put(ctx context.Context, tx pgx.Tx, bucket, key string, revision uint64, m 
 
 // PutBytes is Put for a value that is no message, such as a key set.
 func PutBytes(ctx context.Context, tx pgx.Tx, bucket, key string, revision uint64, value []byte) error {
+	if len(value) > MaxSize {
+		return problem.NewTooLarge("document-too-large", "The document %s/%s is %d bytes long; the most is %d.", bucket, key, len(value), MaxSize)
+	}
 	_, err := tx.Exec(ctx, `
 		INSERT INTO documents (bucket, key, revision, value) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (bucket, key) DO UPDATE SET revision = excluded.revision, value = excluded.value, published = false
@@ -61,6 +65,9 @@ func PutBytes(ctx context.Context, tx pgx.Tx, bucket, key string, revision uint6
 	}
 	return nil
 }
+
+// MaxSize is the size of the largest document, in bytes: what a message holds beside its header.
+const MaxSize = bus.MaxPayload - 64<<10
 
 const (
 	// poll is how long a document that another process stored may wait.
@@ -82,13 +89,15 @@ type Publisher struct {
 	wake   chan struct{}
 	// looked is the key up to which verify has looked; "" before the first.
 	looked string
-	mu     sync.Mutex
-	err    error
+	// refusals are the documents that cannot be published, by key.
+	refusals map[string]refusal
+	mu       sync.Mutex
+	err      error
 }
 
 // NewPublisher returns a publisher of a bucket; Run starts it.
 func NewPublisher(db *postgres.DB, b *bus.Bus, bucket string, log *slog.Logger) *Publisher {
-	return &Publisher{db: db, bus: b, bucket: bucket, log: log.With("bucket", bucket), wake: make(chan struct{}, 1)}
+	return &Publisher{db: db, bus: b, bucket: bucket, log: log.With("bucket", bucket), wake: make(chan struct{}, 1), refusals: map[string]refusal{}}
 }
 
 // Wake tells the publisher that there is something new; without it, it looks every 100 ms.
@@ -99,7 +108,7 @@ func (p *Publisher) Wake() {
 	}
 }
 
-// Err returns why the publisher does not get on at the moment, or nil.
+// Err returns why the publisher does not get on at the moment, or with one document, or nil.
 func (p *Publisher) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,7 +130,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 		if err == nil {
 			more, err = p.publish(ctx)
 		}
-		p.note(ctx, err)
+		p.note(ctx, errors.Join(err, p.refused()))
 		if more && err == nil {
 			continue
 		}
@@ -150,6 +159,25 @@ func (p *Publisher) note(ctx context.Context, err error) {
 	}
 }
 
+// Empty takes every document out of the bucket, to be published again by Run: for a database that was restored from a backup,
+// after which the bucket holds documents of things that never were.
+func (p *Publisher) Empty(ctx context.Context) error {
+	if err := p.bus.JS.DeleteKeyValue(ctx, p.bucket); err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
+		return fmt.Errorf("empty bucket %s: %w", p.bucket, err)
+	}
+	err := p.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) error { return unpublish(ctx, tx, p.bucket) })
+	if err != nil {
+		return fmt.Errorf("empty bucket %s: %w", p.bucket, err)
+	}
+	return nil
+}
+
+// unpublish marks every document of a bucket for publication.
+func unpublish(ctx context.Context, tx pgx.Tx, bucket string) error {
+	_, err := tx.Exec(ctx, `UPDATE documents SET published = false, kv_revision = 0 WHERE bucket = $1`, bucket)
+	return err
+}
+
 // verify looks whether the bucket still has what was published to it, a sample of keys at a time in turn, and marks everything
 // for publication when one is missing. An emptied bucket is noticed at once, a single key once its turn comes.
 func (p *Publisher) verify(ctx context.Context) error {
@@ -175,8 +203,7 @@ func (p *Publisher) verify(ctx context.Context) error {
 			return err
 		}
 		p.log.Warn("the bucket has lost documents and is filled again", "missing", missing)
-		_, err = tx.Exec(ctx, `UPDATE documents SET published = false, kv_revision = 0 WHERE bucket = $1`, p.bucket)
-		return err
+		return unpublish(ctx, tx, p.bucket)
 	})
 }
 
@@ -203,28 +230,41 @@ type row struct {
 
 // publish brings up to a batch of documents to the bucket, under a lock that other publishers of it respect.
 func (p *Publisher) publish(ctx context.Context) (more bool, err error) {
+	now := time.Now()
+	keys, revisions := p.waiting(now)
 	var pending bool
-	err = p.db.Pool().QueryRow(ctx, `SELECT EXISTS (SELECT FROM documents WHERE bucket = $1 AND NOT published)`, p.bucket).Scan(&pending)
-	if err != nil || !pending {
+	err = p.db.Pool().QueryRow(ctx, `SELECT EXISTS (SELECT FROM documents`+due+`)`, p.bucket, keys, revisions).Scan(&pending)
+	if err != nil {
 		return false, err
+	}
+	if !pending {
+		p.forget(now, nil)
+		return false, nil
 	}
 	kv, err := p.bus.Bucket(ctx, p.bucket)
 	if err != nil {
 		return false, err
 	}
+	var stopped error // what was published before stays so
 	err = p.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('documents ' || $1))`, p.bucket); err != nil {
 			return fmt.Errorf("lock bucket %s: %w", p.bucket, err)
 		}
-		rows, err := unpublished(ctx, tx, p.bucket)
+		rows, err := unpublished(ctx, tx, p.bucket, keys, revisions)
 		if err != nil {
 			return err
 		}
-		more = len(rows) == batch
+		if more = len(rows) == batch; !more {
+			p.forget(now, rows)
+		}
 		for _, r := range rows {
 			kvRevision, err := p.bring(ctx, kv, r)
-			if err != nil {
-				return fmt.Errorf("publish document %s/%s: %w", p.bucket, r.key, err)
+			if err != nil && general(err) {
+				stopped = fmt.Errorf("publish document %s/%s: %w", p.bucket, r.key, err)
+				return nil
+			}
+			if p.refuse(r, err); err != nil {
+				continue
 			}
 			_, err = tx.Exec(ctx, `UPDATE documents SET published = true, kv_revision = $3 WHERE bucket = $1 AND key = $2 AND revision = $4`,
 				p.bucket, r.key, int64(kvRevision), r.revision)
@@ -234,12 +274,15 @@ func (p *Publisher) publish(ctx context.Context) (more bool, err error) {
 		}
 		return nil
 	})
-	return more, err
+	return more, errors.Join(err, stopped)
 }
 
-func unpublished(ctx context.Context, tx pgx.Tx, bucket string) ([]row, error) {
-	rows, err := tx.Query(ctx, `SELECT key, revision, value, kv_revision FROM documents
-		WHERE bucket = $1 AND NOT published ORDER BY revision LIMIT $2`, bucket, batch)
+// due selects the documents of a bucket ($1) that are to be published, without those revisions ($3) of keys ($2) that wait.
+const due = ` WHERE bucket = $1 AND NOT published
+	AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::bigint[]) AS w(key, revision) WHERE w.key = documents.key AND w.revision = documents.revision) `
+
+func unpublished(ctx context.Context, tx pgx.Tx, bucket string, waiting []string, revisions []int64) ([]row, error) {
+	rows, err := tx.Query(ctx, `SELECT key, revision, value, kv_revision FROM documents`+due+`ORDER BY revision LIMIT $4`, bucket, waiting, revisions, batch)
 	if err != nil {
 		return nil, fmt.Errorf("read documents: %w", err)
 	}
@@ -276,8 +319,10 @@ func (p *Publisher) bring(ctx context.Context, kv jetstream.KeyValue, r row) (ui
 		}
 		last = entry.Revision()
 	}
-	return 0, errors.New("the key changes all the time")
+	return 0, errContended
 }
+
+var errContended = errors.New("the key changes all the time")
 
 func isWrongLast(err error) bool {
 	var api *jetstream.APIError

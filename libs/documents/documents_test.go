@@ -3,6 +3,7 @@ package documents_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/libs/documents"
 	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/principal"
+	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/libs/testkit"
 	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
 )
@@ -139,4 +141,38 @@ func TestPublishingOutlivesNATS(t *testing.T) {
 	f.put(t, "v1", 2)
 	f.nats.Start()
 	f.awaitRevision(t, "v1", 2)
+}
+
+// A document that the bucket does not take holds up no other one, and is published once it can be.
+func TestADocumentThatCannotBePublishedHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	f := start(t, 0) // its server takes 1 MiB
+	large := func(tx pgx.Tx) error {
+		return documents.PutBytes(t.Context(), tx, bus.APIsBucket, "large", 1, make([]byte, 2<<20))
+	}
+	require.NoError(t, f.db.InTenant(t.Context(), principal.AllTenants, large))
+	require.NoError(t, f.db.InTenant(t.Context(), principal.AllTenants, func(tx pgx.Tx) error {
+		return documents.PutBytes(t.Context(), tx, bus.APIsBucket, "no key!", 2, []byte("x"))
+	}))
+	f.put(t, "v1", 3)
+	p := documents.NewPublisher(f.db, f.bus, bus.APIsBucket, testkit.Logger(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	f.awaitRevision(t, "v1", 3)
+	f.put(t, "v2", 4)
+	f.awaitRevision(t, "v2", 4)
+	testkit.Await(t, 15*time.Second, func() bool { return p.Err() != nil })
+	require.ErrorContains(t, p.Err(), "documents that cannot be published: 2, the first "+bus.APIsBucket+"/large")
+	f.put(t, "large", 5)
+	f.awaitRevision(t, "large", 5)
+	testkit.Await(t, 15*time.Second, func() bool { return p.Err() != nil && strings.Contains(p.Err().Error(), "published: 1,") })
+	cancel()
+	require.NoError(t, <-done)
+
+	err := f.db.InTenant(t.Context(), principal.AllTenants, func(tx pgx.Tx) error {
+		return documents.PutBytes(t.Context(), tx, bus.APIsBucket, "larger", 6, make([]byte, documents.MaxSize+1))
+	})
+	require.Equal(t, problem.TooLarge, problem.KindOf(err))
+	require.ErrorContains(t, err, "larger")
 }

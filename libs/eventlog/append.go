@@ -140,8 +140,8 @@ WITH head AS (
 	FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::bytea[])
 		WITH ORDINALITY AS e(id, tenant_id, stream_type, stream_id, version, after, type, payload, n) LEFT JOIN head ON true
 ), remembered AS (
-	INSERT INTO commands (tenant_id, key, request_hash, response, position, recorded_at)
-	SELECT $12::text, $13::text, $14::bytea, $15::json, head.position, $11::timestamptz FROM head WHERE $13::text <> ''
+	INSERT INTO commands (tenant_id, key, subject, request_hash, response, position, recorded_at)
+	SELECT $12::text, $13::text, $16::text, $14::bytea, $15::json, head.position, $11::timestamptz FROM head WHERE $13::text <> ''
 )
 SELECT position FROM head`
 
@@ -167,7 +167,7 @@ func (tx *Tx) queueAppend(batch *pgx.Batch, response []byte, position *uint64) {
 	}
 	batch.Queue(appendSQL, tx.log.name, ids, tenants, streamTypes, streamIDs, versions, tx.after, types, payloads,
 		meta{tx.actor.Subject, tx.command.Reason, tx.command.CorrelationID, tx.causation, tx.command.TraceParent}, tx.now,
-		tx.actor.Tenant, tx.command.Key, tx.command.Hash[:], response,
+		tx.actor.Tenant, tx.command.Key, tx.command.Hash[:], response, tx.actor.Subject,
 	).QueryRow(func(row pgx.Row) error { return explain(tx.log.scanPosition(row, position)) })
 }
 

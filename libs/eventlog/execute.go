@@ -36,7 +36,8 @@ var errDryRun = errors.New("a dry run is rolled back")
 
 // Execute runs one command in one transaction of the acting principal's tenant, see libs/principal. What fn appends and
 // what it writes through tx are committed together, with the response when the command has an idempotency key
-// (draft-ietf-httpapi-idempotency-key-header): the value encoded as JSON, of a proto.Message as ProtoJSON.
+// (draft-ietf-httpapi-idempotency-key-header): the value encoded as JSON, of a proto.Message as ProtoJSON. A key is the
+// principal's own: another one may use the same.
 //
 // fn runs again, at most three times, when a stream it appends to has grown meanwhile or the database fails
 // transiently: it must have no effect besides tx. An error of fn's is returned as it is and nothing remains. Errors of
@@ -108,7 +109,7 @@ func execute[R any](ctx context.Context, l *Log, actor principal.Principal, comm
 ) (result Result[R], err error) {
 	var appended bool
 	err = l.db.InTenantPipelined(ctx, actor.Tenant, func(pgtx pgx.Tx) (*pgx.Batch, error) {
-		stored, err := lookUp(ctx, pgtx, actor.Tenant, command)
+		stored, err := lookUp(ctx, pgtx, actor, command)
 		if err != nil {
 			return nil, err
 		}
@@ -162,8 +163,8 @@ func (tx *Tx) remember(ctx context.Context, response []byte, position *uint64) (
 	if *position, err = tx.log.head(ctx, tx); err != nil || tx.command.Key == "" {
 		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO commands (tenant_id, key, request_hash, response, position, recorded_at)
-		VALUES ($1, $2, $3, $4, $5, $6)`, tx.actor.Tenant, tx.command.Key, tx.command.Hash[:], response, *position, tx.now)
+	_, err = tx.Exec(ctx, `INSERT INTO commands (tenant_id, key, subject, request_hash, response, position, recorded_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`, tx.actor.Tenant, tx.command.Key, tx.actor.Subject, tx.command.Hash[:], response, *position, tx.now)
 	if err != nil {
 		return fmt.Errorf("store the response: %w", err)
 	}
@@ -176,9 +177,10 @@ type stored struct {
 	position uint64
 }
 
-// lookUp finds the outcome of a command that was executed before. Commands with the same key wait for each other: the
-// second one finds what the first one stored.
-func lookUp(ctx context.Context, tx pgx.Tx, tenant string, command principal.Command) (*stored, error) {
+// lookUp finds the outcome of a command that the actor executed before. Commands with the same key wait for each other: the
+// second one finds what the first one stored. Of a few stored by an earlier version it is not known whose they are: they
+// are for everybody who may see all of the tenant.
+func lookUp(ctx context.Context, tx pgx.Tx, actor principal.Principal, command principal.Command) (*stored, error) {
 	if command.Key == "" {
 		return nil, nil
 	}
@@ -186,8 +188,9 @@ func lookUp(ctx context.Context, tx pgx.Tx, tenant string, command principal.Com
 	var found stored
 	var batch pgx.Batch
 	// Two statements: the second one must see what was committed while the first one waited.
-	batch.Queue(`SELECT pg_advisory_xact_lock(hashtextextended($1::text || chr(10) || $2::text, 0))`, tenant, command.Key)
-	batch.Queue(`SELECT request_hash, response, position FROM commands WHERE tenant_id = $1 AND key = $2`, tenant, command.Key).
+	batch.Queue(`SELECT pg_advisory_xact_lock(hashtextextended($1::text || chr(10) || $2::text, 0))`, actor.Tenant, command.Key)
+	batch.Queue(`SELECT request_hash, response, position FROM commands WHERE tenant_id = $1 AND key = $2 AND (subject = $3 OR (subject = '' AND $4))
+		ORDER BY subject DESC LIMIT 1`, actor.Tenant, command.Key, actor.Subject, actor.Account == "").
 		QueryRow(func(row pgx.Row) error { return row.Scan(&hash, &found.response, &found.position) })
 	err := tx.SendBatch(ctx, &batch).Close()
 	switch {
@@ -236,8 +239,8 @@ func (l *Log) ForgetCommands(ctx context.Context, before time.Time) (int64, erro
 	for {
 		var deleted int64
 		err := l.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) error {
-			tag, err := tx.Exec(ctx, `DELETE FROM commands WHERE (tenant_id, key) IN
-				(SELECT tenant_id, key FROM commands WHERE recorded_at < $1 ORDER BY recorded_at LIMIT $2)`, before, atOnce)
+			tag, err := tx.Exec(ctx, `DELETE FROM commands WHERE (tenant_id, key, subject) IN
+				(SELECT tenant_id, key, subject FROM commands WHERE recorded_at < $1 ORDER BY recorded_at LIMIT $2)`, before, atOnce)
 			deleted = tag.RowsAffected()
 			return err
 		})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
 )
@@ -31,13 +32,8 @@ func (f *Follower) insertParked(ctx context.Context, tx pgx.Tx, e *received, cau
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO parked_events (name, log, position, tenant_id, type, error, envelope)
 		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name, log, position) DO UPDATE SET error = excluded.error, parked_at = now()`,
-		f.config.Name, f.config.Follow, e.Position, tenant, e.Type, errorText(cause), e.envelope)
+		f.config.Name, f.config.Follow, e.Position, tenant, e.Type, postgres.Text(cause.Error(), maxParkedError), e.envelope)
 	return err
-}
-
-func errorText(err error) string {
-	text := err.Error()
-	return text[:min(len(text), maxParkedError)]
 }
 
 // ParkedEvent is an event that was passed over.
@@ -89,7 +85,7 @@ func (f *Follower) Replay(ctx context.Context, position uint64) error {
 	}
 	noted := f.config.DB.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `UPDATE parked_events SET error = $4, attempts = attempts + 1 WHERE name = $1 AND log = $2 AND position = $3`,
-			f.config.Name, f.config.Follow, position, errorText(err))
+			f.config.Name, f.config.Follow, position, postgres.Text(err.Error(), maxParkedError))
 		return err
 	})
 	return errors.Join(err, noted)

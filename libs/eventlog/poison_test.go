@@ -3,6 +3,7 @@ package eventlog_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -169,4 +170,23 @@ func TestParkedEvents(t *testing.T) {
 	require.Equal(t, 60*61/2, query[int](t, db, `SELECT positions FROM total`))
 	err = follower.Replay(t.Context(), 33)
 	require.Equal(t, problem.NotFound, problem.KindOf(err), "each is replayed once")
+}
+
+// An event is parked whatever the text of its error.
+func TestParkedErrorsAreText(t *testing.T) {
+	t.Parallel()
+	s := newSource(t, 3)
+	db := followerDB(t)
+	follower := s.follower(t, db, func(c *eventlog.FollowerConfig) {
+		c.OnFailure = eventlog.Park
+		c.Handle = func(_ context.Context, _ pgx.Tx, _ eventlog.Event) error {
+			return errors.New("x\x00\xff" + strings.Repeat("ü", 4000))
+		}
+	})
+	start(t, follower.Run)
+	waitFor(t, follower, 3)
+	parked, err := follower.Parked(t.Context())
+	require.NoError(t, err)
+	require.Len(t, parked, 3)
+	require.True(t, strings.HasSuffix(parked[0].Error, "üü"))
 }

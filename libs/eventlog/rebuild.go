@@ -12,12 +12,18 @@ import (
 	"github.com/tollgate/tollgate/libs/principal"
 )
 
+// ErrNotWhole says that a projection cannot be put in place, because its tables hold more than the events tell.
+var ErrNotWhole = errors.New("the projection is not the whole of its tables")
+
 // Projection is tables that follow from the events of a log and from nothing else: no clock, no sequence, no other table.
 type Projection struct {
 	// Name of the projection: lower case letters, digits, underscores. One Rebuild of a name at a time.
 	Name string
 	// Tables, without a schema; each has a primary key. Several versions of a projection are tables of several names.
 	Tables []string
+	// Beside names, by table, the columns that hold what no event has, such as personal data and secrets, or what is not the
+	// events' to tell. They are not compared, and a projection that has any cannot be put in place: what they hold would be gone.
+	Beside map[string][]string
 	// Apply writes one event's effect to the tables, which it names without a schema. Other tables cannot be seen.
 	Apply func(ctx context.Context, tx pgx.Tx, e Event) error
 }
@@ -190,10 +196,15 @@ func (r *Rebuild) Compare(ctx context.Context) ([]RowDifference, error) {
 	err := r.settled(ctx, func(tx pgx.Tx) error {
 		for _, table := range r.projection.Tables {
 			live, shadow := r.names(table)
+			columns, err := r.columns(ctx, tx, table, true)
+			if err != nil {
+				return err
+			}
+			row := ` SELECT ROW(` + columns + `)::text AS row FROM `
 			rows, err := tx.Query(ctx, `
-				SELECT $1::text, true, d.row FROM (SELECT l::text AS row FROM `+live+` l EXCEPT ALL SELECT s::text FROM `+shadow+` s) d
+				SELECT $1::text, true, d.row FROM (`+row+live+` EXCEPT ALL`+row+shadow+`) d
 				UNION ALL
-				SELECT $1::text, false, d.row FROM (SELECT s::text AS row FROM `+shadow+` s EXCEPT ALL SELECT l::text FROM `+live+` l) d
+				SELECT $1::text, false, d.row FROM (`+row+shadow+` EXCEPT ALL`+row+live+`) d
 				LIMIT $2`, table, rowDifferences)
 			if err != nil {
 				return err
@@ -215,6 +226,9 @@ func (r *Rebuild) Compare(ctx context.Context) ([]RowDifference, error) {
 // Swap makes the live tables equal to the rebuilt ones, in one transaction: readers see the old rows or the new ones. Rows
 // that are equal are not touched. Commands wait meanwhile.
 func (r *Rebuild) Swap(ctx context.Context) error {
+	if len(r.projection.Beside) > 0 {
+		return fmt.Errorf("swap projection %s: its tables hold what no event has: %w", r.projection.Name, ErrNotWhole)
+	}
 	err := r.settled(ctx, func(tx pgx.Tx) error {
 		for _, table := range r.projection.Tables {
 			if err := r.swap(ctx, tx, table); err != nil {
@@ -229,21 +243,32 @@ func (r *Rebuild) Swap(ctx context.Context) error {
 	return nil
 }
 
-func (r *Rebuild) swap(ctx context.Context, tx pgx.Tx, table string) error {
-	live, shadow := r.names(table)
+// columns lists the columns of a table that the events determine, for a statement; generated: also those that an expression
+// over others generates, which cannot be written.
+func (r *Rebuild) columns(ctx context.Context, tx pgx.Tx, table string, generated bool) (string, error) {
+	live, _ := r.names(table)
 	rows, err := tx.Query(ctx, `SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0
-		AND NOT attisdropped AND attgenerated = '' ORDER BY attnum`, live)
+		AND NOT attisdropped AND NOT attname = ANY($2) AND ($3 OR attgenerated = '') ORDER BY attnum`,
+		live, append([]string{}, r.projection.Beside[table]...), generated)
 	if err != nil {
-		return err
+		return "", err
 	}
 	columns, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return err
+		return "", err
 	}
 	for i, column := range columns {
 		columns[i] = pgx.Identifier{column}.Sanitize()
 	}
-	list := strings.Join(columns, ", ")
+	return strings.Join(columns, ", "), nil
+}
+
+func (r *Rebuild) swap(ctx context.Context, tx pgx.Tx, table string) error {
+	live, shadow := r.names(table)
+	list, err := r.columns(ctx, tx, table, false)
+	if err != nil {
+		return err
+	}
 	if _, err := tx.Exec(ctx, `DELETE FROM `+live+` l WHERE NOT EXISTS (SELECT FROM `+shadow+` s WHERE s::text = l::text)`); err != nil {
 		return err
 	}

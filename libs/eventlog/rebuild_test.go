@@ -124,6 +124,28 @@ func TestSwapMendsTheLiveTables(t *testing.T) {
 	require.NoError(t, listed(t.Context(), log, "acme", 25, 26), "the live tables are as usable as before")
 }
 
+func TestWhatNoEventHasIsLeftOut(t *testing.T) {
+	t.Parallel()
+	db, log := newLists(t)
+	execute(t, db, `ALTER TABLE api_list ADD COLUMN contact text NOT NULL DEFAULT ''`)
+	require.NoError(t, listed(t.Context(), log, "acme", 0, 3))
+	execute(t, db, `UPDATE api_list SET contact = 'kim@example.com' WHERE api = 'api-1'`)
+	p := lists
+	p.Beside = map[string][]string{"api_list": {"contact"}}
+	rebuilt, err := log.Rebuild(t.Context(), p)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, rebuilt.Close(context.WithoutCancel(t.Context()))) })
+	differences, err := rebuilt.Compare(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, differences)
+	execute(t, db, `UPDATE api_list SET changes = 7 WHERE api = 'api-1'`)
+	differences, err = rebuilt.Compare(t.Context())
+	require.NoError(t, err)
+	require.Len(t, differences, 2)
+	require.ErrorIs(t, rebuilt.Swap(t.Context()), eventlog.ErrNotWhole)
+	require.Equal(t, 1, query[int](t, db, `SELECT count(*) FROM api_list WHERE contact <> ''`))
+}
+
 func TestRebuildRefuses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -2,8 +2,9 @@
 //
 // A message is put into the outbox, a table of the service's own database, in the transaction of the event that it tells of:
 // it is neither lost nor sent for what did not happen, and its key makes it one message however often the event is handled. It is
-// then delivered at least once by any replica, again and again with growing pauses for three days. What was delivered or
-// given up loses its content, which may be personal or secret: only the fact remains.
+// then delivered at least once by any replica, again and again with growing pauses for three days. Tenants take turns: one whose
+// endpoints do not answer holds up no other. What was delivered or given up loses its content, which may be personal or secret:
+// only the fact remains, for thirty days.
 //
 // Used by identity, subscription and analytics. All methods are safe for concurrent use.
 package notify

@@ -30,7 +30,7 @@ func Register(a *operation.API, o *Outbox, noun, read, write string) {
 		},
 	})
 	operation.Register(a, operation.Op[deliveryPath, operation.Empty]{
-		Name: "Retry" + noun + "Delivery", Method: http.MethodPost, Path: "/deliveries/{delivery}/retry", Scope: write,
+		Name: "Retry" + noun + "Delivery", Method: http.MethodPost, Path: "/deliveries/{delivery}/retry", Scope: write, Direct: true,
 		Summary: "Try a pending mail or webhook now.",
 		Handle: func(ctx context.Context, r *deliveryPath) (operation.Empty, error) {
 			p, _ := principal.From(ctx)

@@ -13,13 +13,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/tollgate/tollgate/libs/egress"
 	"github.com/tollgate/tollgate/libs/problem"
 )
 
@@ -77,7 +76,7 @@ type webhooks struct {
 func newWebhooks(allowPrivate bool, clock func() time.Time) *webhooks {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	if !allowPrivate {
-		dialer.Control = refusePrivate
+		dialer.Control = egress.Control
 	}
 	return &webhooks{clock: clock, client: &http.Client{
 		Transport: &http.Transport{
@@ -87,22 +86,6 @@ func newWebhooks(allowPrivate bool, clock func() time.Time) *webhooks {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
-
-// refusePrivate looks at the address that is really connected to, after the name was resolved.
-func refusePrivate(_, address string, _ syscall.RawConn) error {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
-	}
-	ip := at.Addr().Unmap()
-	if !ip.IsGlobalUnicast() || ip.IsPrivate() || sharedAddresses.Contains(ip) {
-		return fmt.Errorf("%s is not a public address; allow private ones with webhook-allow-private", ip)
-	}
-	return nil
-}
-
-// sharedAddresses are those of carriers (RFC 6598), which netip does not count as private.
-var sharedAddresses = netip.MustParsePrefix("100.64.0.0/10")
 
 func (w *webhooks) send(ctx context.Context, id string, content []byte) error {
 	var r signedRequest
@@ -116,7 +99,7 @@ func (w *webhooks) send(ctx context.Context, id string, content []byte) error {
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
-		return fmt.Errorf("%w: %w", errPermanent, err)
+		return fmt.Errorf("%w: the URL is not valid", errPermanent)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "Tollgate")
@@ -125,7 +108,7 @@ func (w *webhooks) send(ctx context.Context, id string, content []byte) error {
 	request.Header.Set(HeaderSignature, signature)
 	response, err := w.client.Do(request)
 	if err != nil {
-		return err
+		return withoutPlace(err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	_, _ = io.CopyN(io.Discard, response.Body, 64<<10) // so that the connection can be used again
@@ -137,4 +120,26 @@ func (w *webhooks) send(ctx context.Context, id string, content []byte) error {
 	default:
 		return fmt.Errorf("the endpoint answered %d, not 2xx", response.StatusCode)
 	}
+}
+
+// withoutPlace leaves out of an error what it repeats of the URL, whose path and query may be secrets, and all addresses, which may
+// be of the network that the service runs in: the error is shown and kept.
+func withoutPlace(err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
+	var lookUp *net.DNSError
+	var connection *net.OpError
+	switch {
+	case errors.Is(err, egress.ErrNotPublic):
+		return fmt.Errorf("%w, and private ones are not allowed (webhook-allow-private)", egress.ErrNotPublic)
+	case errors.As(err, &lookUp) && lookUp.IsNotFound:
+		return errors.New("there is no host of that name")
+	case errors.As(err, &lookUp):
+		return errors.New("the host's name could not be looked up")
+	case errors.As(err, &connection):
+		return connection.Err
+	}
+	return err
 }

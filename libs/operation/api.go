@@ -30,7 +30,8 @@ type Config struct {
 	Version string
 	// Verify returns who a signed token stands for.
 	Verify func(signed string) (principal.Principal, error)
-	// Waiters wait until the service has followed a log up to a position, by log.
+	// Waiters wait until the service has followed a log up to a position, by log. One that has already returns nil, even when the
+	// context has ended.
 	Waiters map[string]func(ctx context.Context, position uint64) error
 	Log     *slog.Logger
 	// Registry takes the metrics; a private one when nil.
@@ -44,6 +45,7 @@ type API struct {
 	service, prefix, title, version string
 	verify                          func(string) (principal.Principal, error)
 	waiters                         map[string]func(context.Context, uint64) error
+	waiting                         chan struct{} // has an element for each request that waits
 	log                             *slog.Logger
 	tracer                          trace.Tracer
 	duration                        *prometheus.HistogramVec
@@ -72,7 +74,7 @@ func New(c Config) (*API, error) {
 	}
 	return &API{
 		service: c.Service, prefix: "/" + c.Service + "/v1", title: c.Title, version: c.Version, verify: c.Verify,
-		waiters: c.Waiters, log: c.Log, tracer: otel.Tracer("tollgate/" + c.Service), duration: duration,
+		waiters: c.Waiters, waiting: make(chan struct{}, maxWaiting), log: c.Log, tracer: otel.Tracer("tollgate/" + c.Service), duration: duration,
 		limits: newCallers(c.PerSecond),
 	}, nil
 }

@@ -32,7 +32,7 @@ type callInfo struct {
 	authorization  string
 	idempotencyKey string
 	reason         string
-	dryRun         bool
+	dryRun         string
 	after          string
 	traceParent    string
 	caller         Caller
@@ -84,7 +84,7 @@ func readCallInfo(ctx context.Context, r *http.Request) context.Context {
 	h := r.Header
 	return withCallInfo(ctx, &callInfo{
 		authorization: h.Get("Authorization"), idempotencyKey: h.Get(HeaderIdempotencyKey), reason: h.Get(HeaderReason),
-		dryRun: h.Get(HeaderDryRun) == "true", after: h.Get(HeaderAfter), traceParent: h.Get("Traceparent"),
+		dryRun: h.Get(HeaderDryRun), after: h.Get(HeaderAfter), traceParent: h.Get("Traceparent"),
 		caller: callerOf(r),
 	})
 }

@@ -29,7 +29,7 @@ func (a *API) chain(d definition) endpoint.Middleware {
 		a.authenticate(d),
 		a.authorize(d),
 		a.limitRate(d),
-		a.waitForPositions,
+		a.waitForPositions(d),
 		a.carryCommand(d),
 		a.validate,
 		a.limitTime(d),
@@ -142,27 +142,55 @@ func (a *API) limitRate(d definition) endpoint.Middleware {
 	}
 }
 
-// waitForPositions delays the answer until the service has seen what the caller has seen elsewhere (Tollgate-After).
-func (a *API) waitForPositions(next endpoint.Endpoint) endpoint.Endpoint {
-	return func(ctx context.Context, request any) (any, error) {
-		positions, err := parsePositions(callInfoFrom(ctx).after)
-		if err != nil {
-			return nil, err
-		}
-		for log, position := range positions {
-			wait, ok := a.waiters[log]
-			if !ok {
-				continue // a log that this service does not follow cannot be stale here
+// maxWait is how long a request waits for logs, all of them together.
+const maxWait = 5 * time.Second
+
+// waitForPositions delays the answer until the service has seen what the caller has seen elsewhere (Tollgate-After). Who shows no
+// token waits for nothing.
+func (a *API) waitForPositions(d definition) endpoint.Middleware {
+	return func(next endpoint.Endpoint) endpoint.Endpoint {
+		return func(ctx context.Context, request any) (any, error) {
+			if d.public {
+				return next(ctx, request)
 			}
-			waiting, cancel := context.WithTimeout(ctx, 5*time.Second)
-			err := wait(waiting, position)
-			cancel()
+			positions, err := parsePositions(callInfoFrom(ctx).after)
+			if err == nil {
+				err = a.await(ctx, positions)
+			}
 			if err != nil {
-				return nil, problem.NewUnavailable("behind", "%s has not yet seen position %d of %s. Try again in a moment.", a.service, position, log).Wrap(err)
+				return nil, err
 			}
+			return next(ctx, request)
 		}
-		return next(ctx, request)
 	}
+}
+
+func (a *API) await(ctx context.Context, positions map[string]uint64) error {
+	now, cancel := context.WithDeadline(ctx, time.Time{})
+	defer cancel()
+	for log, position := range positions {
+		wait, ok := a.waiters[log]
+		if !ok || wait(now, position) == nil { // a log that this service does not follow cannot be stale here
+			delete(positions, log)
+		}
+	}
+	if len(positions) == 0 {
+		return nil
+	}
+	select {
+	case a.waiting <- struct{}{}:
+		defer func() { <-a.waiting }()
+	default:
+		return problem.NewUnavailable("too-many-wait", "Too many requests wait until %s has seen what they name in %s. Try again in a moment.", a.service, HeaderAfter)
+	}
+	ctx, cancel = context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	for log, position := range positions {
+		if err := a.waiters[log](ctx, position); err != nil {
+			return problem.NewUnavailable("behind", "%s has not yet seen position %d of %s. Try again in a moment.", a.service, position, log).Wrap(err)
+		}
+	}
+	return nil
 }
 
 // carryCommand puts the idempotency key, the hash of the request and the trace into the context, for libs/eventlog.
@@ -170,14 +198,20 @@ func (a *API) carryCommand(d definition) endpoint.Middleware {
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
 		return func(ctx context.Context, request any) (any, error) {
 			c := callInfoFrom(ctx)
-			if len(c.idempotencyKey) > 200 {
-				return nil, problem.NewInvalid("request-invalid", "The Idempotency-Key is longer than 200 characters.")
+			if len(c.idempotencyKey) > 200 || !usable(c.idempotencyKey) {
+				return nil, problem.NewInvalid("request-invalid", "The Idempotency-Key is longer than 200 characters, or not text in UTF-8.")
 			}
-			if len(c.reason) > 500 {
-				return nil, problem.NewInvalid("request-invalid", "The reason is longer than 500 characters.")
+			if len(c.reason) > 500 || !usable(c.reason) {
+				return nil, problem.NewInvalid("request-invalid", "The reason is longer than 500 characters, or not text in UTF-8.")
+			}
+			switch dry := c.dryRun == "true"; {
+			case !dry && c.dryRun != "" && c.dryRun != "false":
+				return nil, problem.NewInvalid("request-invalid", "The header %s is neither true nor false.", HeaderDryRun)
+			case dry && d.direct:
+				return nil, problem.NewInvalid("dry-run-impossible", "%s has its effect at once and takes no dry run. Leave the header %s out.", d.name, HeaderDryRun)
 			}
 			command := principal.Command{
-				Key: c.idempotencyKey, Reason: c.reason, DryRun: c.dryRun, TraceParent: c.traceParent,
+				Key: c.idempotencyKey, Reason: c.reason, DryRun: c.dryRun == "true", TraceParent: c.traceParent,
 				CorrelationID: uuid.Must(uuid.NewV7()).String(),
 			}
 			if c.idempotencyKey != "" {

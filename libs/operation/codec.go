@@ -1,12 +1,14 @@
 package operation
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -85,7 +87,26 @@ func decodeBody(r *http.Request, into any) error {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return problem.NewInvalid("request-invalid", "The body goes on after the end of its JSON value.")
 	}
+	if at := escapedNUL(data); at >= 0 {
+		return problem.NewInvalid("request-invalid", "The body is not valid.").With(
+			problem.Field{Message: fmt.Sprintf("contains the character U+0000, at byte %d; leave it out", at+1)})
+	}
 	return nil
+}
+
+// escapedNUL returns where a JSON value has the character U+0000, which no database takes in a text, or -1. It can only be there
+// escaped (RFC 8259, section 7).
+func escapedNUL(data []byte) int {
+	escape := []byte(`u0000`)
+	for i := 0; ; i += 2 { // what is escaped may be a backslash itself
+		next := bytes.IndexByte(data[i:], '\\')
+		if next < 0 {
+			return -1
+		}
+		if i += next; bytes.HasPrefix(data[i+1:], escape) {
+			return i
+		}
+	}
 }
 
 func bodyError(err error) error {
@@ -133,11 +154,13 @@ func bind(r *http.Request, v reflect.Value, fields *problem.Fields) {
 }
 
 func set(v reflect.Value, values []string, name string, fields *problem.Fields) {
-	text := values[0]
-	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
-		fields.Add(name, "is not text in UTF-8 without the character U+0000")
-		return
+	for _, text := range values {
+		if !usable(text) {
+			fields.Add(name, "is not text in UTF-8 without the character U+0000")
+			return
+		}
 	}
+	text := values[0]
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)
@@ -148,15 +171,17 @@ func set(v reflect.Value, values []string, name string, fields *problem.Fields) 
 		}
 		v.SetBool(b)
 	case reflect.Int, reflect.Int64:
-		n, err := strconv.ParseInt(text, 10, 64)
+		n, err := strconv.ParseInt(text, 10, v.Type().Bits())
 		if err != nil {
-			fields.Add(name, "%q is not a whole number", text)
+			fields.Add(name, "%q is not a whole number of %d bits", text, v.Type().Bits())
+			return
 		}
 		v.SetInt(n)
 	case reflect.Uint64, reflect.Uint32:
-		n, err := strconv.ParseUint(text, 10, 64)
+		n, err := strconv.ParseUint(text, 10, v.Type().Bits())
 		if err != nil {
-			fields.Add(name, "%q is not a whole number from 0 up", text)
+			fields.Add(name, "%q is not a whole number from 0 to %d", text, uint64(math.MaxUint64)>>(64-v.Type().Bits()))
+			return
 		}
 		v.SetUint(n)
 	case reflect.Slice:
@@ -165,6 +190,9 @@ func set(v reflect.Value, values []string, name string, fields *problem.Fields) 
 		fields.Add(name, "cannot be given")
 	}
 }
+
+// usable says whether a text is one that a database takes.
+func usable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
 // allFields returns every field of a request by its Go name, for hashing.
 func allFields(request any) (map[string]any, error) {

@@ -24,8 +24,13 @@ import (
 	"github.com/tollgate/tollgate/libs/problem"
 )
 
-// maxInFlight bounds the requests that one replica answers at once over NATS; more wait in the subscription.
+// maxInFlight bounds the requests that one replica answers at once over NATS, and besides them the internal calls, so that no
+// client keeps other services waiting; more wait in the subscription.
 const maxInFlight = 128
+
+// maxWaiting bounds the requests of one replica that wait for a log at once: a part of those in flight, so that waiting keeps
+// nobody else from being answered.
+const maxWaiting = maxInFlight / 4
 
 // rpc is an internal call, with protobuf messages, that only other services may make: NATS permissions guard its
 // subject, no token does.
@@ -91,22 +96,13 @@ func (a *API) ServeNATS(ctx context.Context, b *bus.Bus, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("serve %s over NATS: %w", a.service, err)
 	}
-	slots := make(chan struct{}, maxInFlight)
-	spawn := func(work func(micro.Request)) micro.Handler {
-		return micro.HandlerFunc(func(r micro.Request) {
-			slots <- struct{}{}
-			go func() {
-				defer func() { <-slots }()
-				work(r)
-			}()
-		})
-	}
-	forwarded := spawn(func(r micro.Request) { serveForwarded(ctx, handler, r) })
+	requests, calls := newSlots(maxInFlight), newSlots(maxInFlight)
+	forwarded := requests.spawn(func(r micro.Request) { serveForwarded(ctx, handler, r) })
 	if err := service.AddEndpoint("api", forwarded, micro.WithEndpointSubject(bus.APISubject(a.service))); err != nil {
 		return fmt.Errorf("serve %s over NATS: %w", a.service, err)
 	}
 	for _, c := range a.calls {
-		endpoint := spawn(func(r micro.Request) { a.serveCall(ctx, c, r) })
+		endpoint := calls.spawn(func(r micro.Request) { a.serveCall(ctx, c, r) })
 		name := c.name[len(a.service)+1:]
 		if err := service.AddEndpoint(name, endpoint, micro.WithEndpointSubject(bus.RPCSubject(c.name))); err != nil {
 			return fmt.Errorf("serve %s over NATS: %w", c.name, err)
@@ -120,10 +116,51 @@ func (a *API) ServeNATS(ctx context.Context, b *bus.Bus, ready func()) error {
 	if err := service.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		return fmt.Errorf("stop serving %s over NATS: %w", a.service, err)
 	}
-	for range maxInFlight { // wait for what is being answered
-		slots <- struct{}{}
-	}
+	requests.stop()
+	calls.stop()
 	return nil
+}
+
+// slots bounds what is answered at once.
+type slots struct {
+	taken   chan struct{} // has an element for each request that is being answered
+	stopped chan struct{} // closed when nothing is answered any more
+}
+
+func newSlots(n int) slots {
+	return slots{taken: make(chan struct{}, n), stopped: make(chan struct{})}
+}
+
+// spawn returns a handler that does the work in a goroutine of its own, once a slot is free.
+func (s slots) spawn(work func(micro.Request)) micro.Handler {
+	return micro.HandlerFunc(func(r micro.Request) {
+		select {
+		case s.taken <- struct{}{}:
+		case <-s.stopped:
+			refuse(r)
+			return
+		}
+		go func() {
+			defer func() { <-s.taken }()
+			work(r)
+		}()
+	})
+}
+
+// stop waits for what is being answered, and refuses what still waits for a slot then.
+func (s slots) stop() {
+	for range cap(s.taken) {
+		s.taken <- struct{}{}
+	}
+	close(s.stopped)
+}
+
+// refuse answers a request or an internal call that came too late.
+func refuse(r micro.Request) {
+	doc := problem.From(problem.NewUnavailable("stopping", "The service stops. Try again in a moment."))
+	body, _ := json.Marshal(doc)
+	status := strconv.Itoa(doc.Status)
+	_ = r.Error(status, doc.Code, body, micro.WithHeaders(micro.Headers{apibridge.HeaderStatus: {status}, "Content-Type": {problem.ContentType}}))
 }
 
 func (a *API) serveCall(ctx context.Context, c rpc, r micro.Request) {

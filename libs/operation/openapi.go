@@ -44,7 +44,9 @@ func describe(r *openapi31.Reflector, d definition) error {
 	if d.request.NumField() > 0 {
 		oc.AddReqStructure(reflect.New(d.request).Interface())
 	}
-	oc.AddReqStructure(commonHeaders(d))
+	if headers := commonHeaders(d); headers != nil {
+		oc.AddReqStructure(headers)
+	}
 	switch d.response {
 	case reflect.TypeFor[Empty]():
 		oc.AddRespStructure(nil, openapi.WithHTTPStatus(http.StatusNoContent))
@@ -83,17 +85,26 @@ type readHeaders struct {
 }
 
 type commandHeaders struct {
-	readHeaders
 	IdempotencyKey string `header:"Idempotency-Key" description:"A repeated command with the same key answers as the first did." maxLength:"200"`
 	Reason         string `header:"Tollgate-Reason" description:"Why; kept with the event." maxLength:"500"`
 	DryRun         string `header:"Tollgate-Dry-Run" description:"true: the outcome without the effect." enum:"true,false"`
 }
 
+// commonHeaders are the headers that have an effect on the operation.
 func commonHeaders(d definition) any {
-	if d.method == http.MethodGet {
-		return new(readHeaders)
+	command := d.method != http.MethodGet && !d.direct
+	switch {
+	case command && d.public:
+		return new(commandHeaders)
+	case command:
+		return new(struct {
+			readHeaders
+			commandHeaders
+		})
+	case d.public:
+		return nil
 	}
-	return new(commandHeaders)
+	return new(readHeaders)
 }
 
 func versionOr(version string) string {

@@ -40,6 +40,9 @@ type Op[Req, Resp any] struct {
 	// Account operations are open to members of accounts, whom every other operation refuses. Their Handle keeps to the
 	// principal's account.
 	Account bool
+	// Direct operations have an effect that no transaction of the log holds, such as a message that is sent: they take no dry run,
+	// and a repeat of one has the effect again.
+	Direct bool
 	// Status of success; 200 when zero.
 	Status int
 	// Timeout of the whole operation; 15 seconds when zero.
@@ -60,7 +63,7 @@ type Validator interface {
 // definition is an Op without its types.
 type definition struct {
 	name, method, path, summary, scope string
-	public, operator, account          bool
+	public, operator, account, direct  bool
 	status                             int
 	timeout                            time.Duration
 	request, response                  reflect.Type
@@ -73,7 +76,7 @@ type definition struct {
 func Register[Req, Resp any](a *API, op Op[Req, Resp]) {
 	d := definition{
 		name: op.Name, method: op.Method, path: a.prefix + op.Path, summary: op.Summary, scope: op.Scope,
-		public: op.Public, operator: op.Operator, account: op.Account, status: op.Status, timeout: op.Timeout,
+		public: op.Public, operator: op.Operator, account: op.Account, direct: op.Direct, status: op.Status, timeout: op.Timeout,
 		request: reflect.TypeFor[Req](), response: reflect.TypeFor[Resp](), failure: op.Failure, answers: op.Answers,
 	}
 	if op.Root {

@@ -2,11 +2,13 @@ package operation_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +25,9 @@ import (
 )
 
 type getThing struct {
-	Thing string `path:"thing"`
-	Depth int    `query:"depth"`
+	Thing string   `path:"thing"`
+	Depth int      `query:"depth"`
+	Tags  []string `query:"tag"`
 }
 
 type putThing struct {
@@ -92,6 +95,10 @@ func newAPI(t *testing.T) *operation.API {
 		},
 	})
 	operation.Register(api, operation.Op[getThing, thing]{
+		Name: "KickThing", Method: "POST", Path: "/things/{thing}/kick", Scope: "demo.write", Direct: true,
+		Handle: func(_ context.Context, r *getThing) (thing, error) { return thing{Name: r.Thing}, nil },
+	})
+	operation.Register(api, operation.Op[getThing, thing]{
 		Name: "SlowThing", Method: "POST", Path: "/things/{thing}/slow", Public: true, Timeout: time.Millisecond,
 		Handle: func(ctx context.Context, _ *getThing) (thing, error) {
 			<-ctx.Done()
@@ -140,6 +147,11 @@ func TestOperationsOverHTTP(t *testing.T) {
 		"not JSON":       {"PUT", "/demo/v1/things/a", "t1:demo.write", `{`, nil, 400, "request-invalid"},
 		"two values":     {"PUT", "/demo/v1/things/a", "t1:demo.write", `{"title":"A"}{}`, nil, 400, "goes on"},
 		"content type":   {"PUT", "/demo/v1/things/a", "t1:demo.write", `title=A`, []string{"Content-Type", "text/plain"}, 400, "content-type"},
+		"NUL":            {"PUT", "/demo/v1/things/a", "t1:demo.write", `{"title":"\\a\u0000b"}`, nil, 400, "U+0000"},
+		"NUL as a name":  {"PUT", "/demo/v1/things/a", "t1:demo.write", `{"title":"A","spec":{"x\u0000":1}}`, nil, 400, "request-invalid"},
+		"escaped text":   {"PUT", "/demo/v1/things/a", "t1:demo.write", `{"title":"a\\u0000b"}`, nil, 200, `"name":"a"`},
+		"NUL in a list":  {"GET", "/demo/v1/things/a?tag=x&tag=a%00", "t1:demo.read", "", nil, 400, `"path":"tag"`},
+		"key not UTF-8":  {"PUT", "/demo/v1/things/a", "t1:demo.write", `{"title":"A"}`, []string{"Idempotency-Key", "k\xff"}, 400, "Idempotency-Key"},
 		"bad spec":       {"PUT", "/demo/v1/things/a", "t1:demo.write", `{"title":"A","spec":{"prices":[{"unit":1}]}}`, nil, 400, `"path":"spec.prices[0].unit"`},
 		"not found":      {"GET", "/demo/v1/things/none", "t1:demo.read", "", nil, 404, "thing-not-found"},
 		"hidden error":   {"GET", "/demo/v1/things/secret", "t1:demo.read", "", nil, 500, "internal"},
@@ -150,6 +162,11 @@ func TestOperationsOverHTTP(t *testing.T) {
 		"not yet seen":   {"GET", "/demo/v1/things/a", "t1:demo.read", "", []string{"Tollgate-After", "other=8"}, 503, "behind"},
 		"bad position":   {"GET", "/demo/v1/things/a", "t1:demo.read", "", []string{"Tollgate-After", "other"}, 400, "Tollgate-After"},
 		"too slow":       {"POST", "/demo/v1/things/a/slow", "", "", nil, 504, "timeout"},
+		"dry run":        {"PUT", "/demo/v1/things/a", "t1:demo.write", `{"title":"A"}`, []string{"Tollgate-Dry-Run", "true"}, 200, `"name":"a"`},
+		"no dry run":     {"PUT", "/demo/v1/things/a", "t1:demo.write", `{"title":"A"}`, []string{"Tollgate-Dry-Run", "false"}, 200, `"name":"a"`},
+		"dry run or not": {"PUT", "/demo/v1/things/a", "t1:demo.write", `{"title":"A"}`, []string{"Tollgate-Dry-Run", "yes"}, 400, "is neither true nor false"},
+		"effect at once": {"POST", "/demo/v1/things/a/kick", "t1:demo.write", "", nil, 200, `"name":"a"`},
+		"dry at once":    {"POST", "/demo/v1/things/a/kick", "t1:demo.write", "", []string{"Tollgate-Dry-Run", "true"}, 400, "dry-run-impossible"},
 		"long key":       {"PUT", "/demo/v1/things/a", "t1:demo.write", `{"title":"A"}`, []string{"Idempotency-Key", strings.Repeat("k", 201)}, 400, "Idempotency-Key"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,7 +222,35 @@ func TestOpenAPIDocumentIsValid(t *testing.T) {
 	ok, problems := v.ValidateDocument()
 	require.True(t, ok, "%v", problems)
 	require.Contains(t, string(document), `"operationId": "PutThing"`)
+	require.Equal(t, map[string][]string{
+		"GetThing": {"Tollgate-After"}, "KickThing": {"Tollgate-After"}, "SlowThing": {"Idempotency-Key", "Tollgate-Dry-Run", "Tollgate-Reason"},
+		"PutThing": {"Idempotency-Key", "Tollgate-After", "Tollgate-Dry-Run", "Tollgate-Reason"},
+	}, headersOf(t, document), "only those that have an effect are described")
 	require.Contains(t, string(document), `"upTo"`, "spec messages are described with their documents' field names")
+}
+
+// headersOf returns the header fields that each operation is described with.
+func headersOf(t *testing.T, document []byte) map[string][]string {
+	t.Helper()
+	var described struct {
+		Paths map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+			Parameters  []struct{ Name, In string }
+		}
+	}
+	require.NoError(t, json.Unmarshal(document, &described))
+	headers := map[string][]string{}
+	for _, methods := range described.Paths {
+		for _, o := range methods {
+			for _, p := range o.Parameters {
+				if p.In == "header" {
+					headers[o.OperationID] = append(headers[o.OperationID], p.Name)
+				}
+			}
+			slices.Sort(headers[o.OperationID])
+		}
+	}
+	return headers
 }
 
 func TestPermissions(t *testing.T) {
@@ -213,6 +258,7 @@ func TestPermissions(t *testing.T) {
 	require.Equal(t, []operation.Permission{
 		{Operation: "GetThing", Method: "GET", Path: "/demo/v1/things/{thing}", Scope: "demo.read"},
 		{Operation: "PutThing", Method: "PUT", Path: "/demo/v1/things/{thing}", Scope: "demo.write"},
+		{Operation: "KickThing", Method: "POST", Path: "/demo/v1/things/{thing}/kick", Scope: "demo.write"},
 		{Operation: "SlowThing", Method: "POST", Path: "/demo/v1/things/{thing}/slow", Public: true},
 	}, newAPI(t).Permissions())
 }

@@ -78,6 +78,28 @@ func TestTenantsAreIsolated(t *testing.T) {
 	require.ErrorIs(t, db.InTenant(ctx, "", func(pgx.Tx) error { return nil }), postgres.ErrNoTenant)
 }
 
+func TestASnapshotStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	url := testkit.Database(t, "postgres")
+	db, writer := open(t, url, 1), open(t, url, 1)
+	require.NoError(t, db.Migrate(t.Context(), plans, "plan_versions"))
+	require.NoError(t, insert(t.Context(), db, "*", "globex", "gold"))
+	for round := range 2 { // a connection that has been in one is as any other
+		err := db.Snapshot(t.Context(), "acme", func(tx pgx.Tx) error {
+			for look := range 2 {
+				var n int
+				require.NoError(t, tx.QueryRow(t.Context(), `SELECT count(*) FROM plans`).Scan(&n))
+				require.Equal(t, 2*round, n)
+				require.NoError(t, insert(t.Context(), writer, "acme", "acme", fmt.Sprint(round, look)))
+			}
+			_, err := tx.Exec(t.Context(), `DELETE FROM plans`)
+			return err
+		})
+		require.ErrorContains(t, err, "read-only transaction")
+		require.NoError(t, insert(t.Context(), db, "initech", "initech", fmt.Sprint(round)))
+	}
+}
+
 func TestNoTenantSeesNothing(t *testing.T) {
 	t.Parallel()
 	db := openPlans(t)

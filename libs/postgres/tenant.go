@@ -30,16 +30,27 @@ func (db *DB) InTenant(ctx context.Context, tenant string, fn func(pgx.Tx) error
 	return db.InTenantPipelined(ctx, tenant, func(tx pgx.Tx) (*pgx.Batch, error) { return nil, fn(tx) })
 }
 
+// Snapshot runs fn in a transaction that sees the rows of one tenant, or of all for principal.AllTenants, as they are at its first
+// query, and writes nothing (REPEATABLE READ, READ ONLY): what its queries return belongs together, and it waits for nobody.
+func (db *DB) Snapshot(ctx context.Context, tenant string, fn func(pgx.Tx) error) error {
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	return db.transact(ctx, tenant, options, func(tx pgx.Tx) (*pgx.Batch, error) { return nil, fn(tx) })
+}
+
 // InTenantPipelined is InTenant for transactions whose last statements are known in advance: the batch that fn returns
 // is sent together with the commit, in one round trip. Locks that those statements take are held only while the
 // server writes its log. A statement that fails prevents the commit. Results are read by the callbacks of the batch, which
 // run before InTenantPipelined returns but after the commit: they cannot prevent it, and their error is reported as
 // ErrOutcomeUnknown.
-func (db *DB) InTenantPipelined(ctx context.Context, tenant string, fn func(pgx.Tx) (*pgx.Batch, error)) (err error) {
+func (db *DB) InTenantPipelined(ctx context.Context, tenant string, fn func(pgx.Tx) (*pgx.Batch, error)) error {
+	return db.transact(ctx, tenant, pgx.TxOptions{}, fn)
+}
+
+func (db *DB) transact(ctx context.Context, tenant string, options pgx.TxOptions, fn func(pgx.Tx) (*pgx.Batch, error)) (err error) {
 	if tenant == "" {
 		return fmt.Errorf("begin transaction: %w", ErrNoTenant)
 	}
-	conn, tx, err := db.begin(ctx, tenant)
+	conn, tx, err := db.begin(ctx, tenant, options)
 	if err != nil {
 		return fmt.Errorf("begin transaction for tenant %q: %w", tenant, err)
 	}
@@ -61,13 +72,13 @@ func (db *DB) InTenantPipelined(ctx context.Context, tenant string, fn func(pgx.
 
 // begin takes a connection and begins. One that broke while nobody used it, as all do when the server restarts, shows only
 // now: nothing has been done yet, so that it is safe to begin on a new one.
-func (db *DB) begin(ctx context.Context, tenant string) (*pgxpool.Conn, pgx.Tx, error) {
+func (db *DB) begin(ctx context.Context, tenant string, options pgx.TxOptions) (*pgxpool.Conn, pgx.Tx, error) {
 	for again := false; ; again = true {
 		conn, err := db.pool.Acquire(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
-		tx, err := bind(ctx, conn, tenant)
+		tx, err := bind(ctx, conn, tenant, options)
 		if err == nil {
 			return conn, tx, nil
 		}
@@ -81,9 +92,9 @@ func (db *DB) begin(ctx context.Context, tenant string) (*pgxpool.Conn, pgx.Tx, 
 }
 
 // bind is the one place where a transaction is bound to a tenant.
-func bind(ctx context.Context, conn *pgxpool.Conn, tenant string) (pgx.Tx, error) {
+func bind(ctx context.Context, conn *pgxpool.Conn, tenant string, options pgx.TxOptions) (pgx.Tx, error) {
 	var batch pgx.Batch
-	batch.BeginTx(pgx.TxOptions{})
+	batch.BeginTx(options)
 	batch.Queue(`SELECT set_config('tollgate.tenant', $1, true)`, tenant)
 	results := conn.SendBatch(ctx, &batch)
 	tx := results.Tx()

@@ -2,15 +2,25 @@ package rating
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 )
 
 // MeterCalls is the meter that counts calls. All others are reported by the upstream.
 const MeterCalls = "calls"
+
+// What a gateway holds for one subscription. Every window takes one rate limit, so that those are three at most.
+const (
+	// MaxHardQuotas is the most hard quotas that a plan has; a prepaid balance is none of them.
+	MaxHardQuotas = 4
+	// maxRate is the most requests in a rate limit's window, and in a burst.
+	maxRate = 1_000_000_000
+)
 
 // Windows of rate limits and quotas.
 var (
@@ -20,6 +30,7 @@ var (
 
 func (c compiler) limits(limits []*catalogv1.Limit) {
 	seen := map[string]int{}
+	hard := 0
 	for i, l := range limits {
 		path := fmt.Sprintf("limits[%d]", i)
 		key := "rate per " + l.GetPer()
@@ -32,6 +43,12 @@ func (c compiler) limits(limits []*catalogv1.Limit) {
 		case l.GetQuota() > 0:
 			c.quota(path, l)
 			key = fmt.Sprintf("quota of %s per %s", meterOf(l), l.GetPer())
+			if l.GetMode() != "soft" {
+				hard++
+			}
+			if l.GetMode() != "soft" && hard > MaxHardQuotas {
+				c.fields.Add(path, "is hard quota number %d; a plan has at most %d, as each call takes from all of them (soft ones are not bounded)", hard, MaxHardQuotas)
+			}
 		default:
 			c.fields.Add(path, "limits nothing; want a rate or a quota of more than 0")
 			continue
@@ -52,6 +69,9 @@ func meterOf(l *catalogv1.Limit) string {
 
 func (c compiler) rateLimit(path string, l *catalogv1.Limit) {
 	c.window(path+".per", l.GetPer(), rateWindows)
+	c.size(path+".rate", l.GetRate(), maxRate)
+	c.size(path+".burst", l.GetBurst(), maxRate)
+	c.refill(path+".burst", l)
 	for _, f := range []struct {
 		name string
 		set  bool
@@ -62,8 +82,23 @@ func (c compiler) rateLimit(path string, l *catalogv1.Limit) {
 	}
 }
 
+func (c compiler) size(path string, value, most uint64) {
+	if value > most {
+		c.fields.Add(path, "%d is too large; want at most %d", value, most)
+	}
+}
+
+// refill refuses a burst that takes so long to come back that its time in nanoseconds is no number of 64 bits.
+func (c compiler) refill(path string, l *catalogv1.Limit) {
+	interval := map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour}[l.GetPer()] / time.Duration(min(l.GetRate(), maxRate))
+	if burst := time.Duration(min(l.GetBurst(), maxRate)); burst > math.MaxInt64/(interval+1) {
+		c.fields.Add(path, "%d at %d per %s takes centuries to come back; want less", l.GetBurst(), l.GetRate(), l.GetPer())
+	}
+}
+
 func (c compiler) quota(path string, l *catalogv1.Limit) {
 	c.window(path+".per", l.GetPer(), quotaWindows)
+	c.size(path+".quota", l.GetQuota(), math.MaxInt64)
 	c.name(path+".meter", meterOf(l))
 	c.oneOf(path+".mode", l.GetMode(), "hard", "soft")
 	hard, reported := l.GetMode() != "soft", meterOf(l) != MeterCalls

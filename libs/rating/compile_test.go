@@ -109,6 +109,11 @@ func TestCompileNamesWhatIsWrong(t *testing.T) {
 		{"no reserve", limit(`{quota: 10, per: day, meter: rows}`), "limits[0].reserve", "the most that one call may report"},
 		{"reserve over quota", limit(`{quota: 10, per: day, meter: rows, reserve: 11}`), "limits[0].reserve", "more than the quota"},
 		{"reserve of calls", limit(`{quota: 10, per: day, reserve: 1}`), "limits[0].reserve", "belongs to a hard quota on a reported meter"},
+		{"quotas beyond what a gateway holds", limit(`{quota: 1, per: hour}, {quota: 9, per: day, mode: soft}, {quota: 2, per: week}, {quota: 3, per: month}, {quota: 4, per: year}, {quota: 5, per: day, meter: rows, reserve: 1}`), "limits[5]", "is hard quota number 5; a plan has at most 4"},
+		{"quota over the numbers", limit(`{quota: "9223372036854775808", per: day}`), "limits[0].quota", "at most 9223372036854775807"},
+		{"rate over one a nanosecond", limit(`{rate: "1000000001", per: second}`), "limits[0].rate", "want at most 1000000000"},
+		{"burst", limit(`{rate: 10, per: second, burst: "1000000001"}`), "limits[0].burst", "want at most 1000000000"},
+		{"burst of centuries", limit(`{rate: 1, per: hour, burst: "1000000000"}`), "limits[0].burst", "takes centuries to come back"},
 		{"same quota twice", limit(`{quota: 10, per: day}, {quota: 20, per: day, meter: calls}`), "limits[1]", "second quota of calls per day; limits[0]"},
 
 		{"status", `{currency: USD, charging: {billable: [2xx, 600]}}`, "charging.billable[1]", "a class such as"},

@@ -9,6 +9,7 @@
 package received
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -86,26 +87,21 @@ func (s Set) Contains(n uint64) bool {
 	if n <= s.floor {
 		return n > 0
 	}
-	i, _ := slices.BinarySearchFunc(s.above, n, func(r Range, n uint64) int {
-		switch {
-		case r.Last < n:
-			return -1
-		case r.First > n:
-			return 1
-		}
-		return 0
-	})
+	i := s.reaching(n)
 	return i < len(s.above) && s.above[i].Contains(n)
+}
+
+// reaching returns the index of the first range above the floor that reaches n or beyond.
+func (s Set) reaching(n uint64) int {
+	i, _ := slices.BinarySearchFunc(s.above, n, func(r Range, n uint64) int { return cmp.Compare(r.Last, n) })
+	return i
 }
 
 // Missing returns the parts of r that have not been received, ascending.
 func (s Set) Missing(r Range) []Range {
 	var missing []Range
 	next := max(r.First, s.floor+1)
-	for _, have := range s.above {
-		if have.Last < next {
-			continue
-		}
+	for _, have := range s.above[s.reaching(next):] {
 		if have.First > r.Last {
 			break
 		}
@@ -118,6 +114,18 @@ func (s Set) Missing(r Range) []Range {
 		missing = append(missing, Range{next, r.Last})
 	}
 	return missing
+}
+
+// MissingOnly says whether every number of r that has not been received is one of those given, which ascend.
+func (s Set) MissingOnly(r Range, given []uint64) bool {
+	for _, missing := range s.Missing(r) {
+		first, found := slices.BinarySearch(given, missing.First)
+		last := first + int(missing.Count()) - 1
+		if !found || last >= len(given) || given[last] != missing.Last {
+			return false
+		}
+	}
+	return true
 }
 
 // Holes returns what is missing below the highest number received, ascending.

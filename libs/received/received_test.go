@@ -1,6 +1,8 @@
 package received_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,6 +73,26 @@ func TestSetIsAsASetOfSingleNumbers(t *testing.T) {
 			require.Empty(t, isFresh, "nothing outside the merged range is new")
 		}
 		check(t, s, naive, most)
+		first := rapid.Uint64Range(1, most).Draw(t, "asked")
+		asked := r(first, rapid.Uint64Range(first, most).Draw(t, "asked last"))
+		missing := map[uint64]bool{}
+		for _, m := range s.Missing(asked) {
+			for n := m.First; n <= m.Last; n++ {
+				missing[n] = true
+			}
+		}
+		for n := uint64(1); n <= most; n++ {
+			require.Equal(t, asked.Contains(n) && !naive[n], missing[n], "%d", n)
+		}
+		given := map[uint64]bool{}
+		for range rapid.IntRange(0, 40).Draw(t, "given") {
+			given[rapid.Uint64Range(1, most).Draw(t, "one")] = true
+		}
+		only := true
+		for n := range missing {
+			only = only && given[n]
+		}
+		require.Equal(t, only, s.MissingOnly(asked, slices.Sorted(maps.Keys(given))))
 		floor, above := s.Stored()
 		loaded, err := received.Load(floor, above)
 		require.NoError(t, err)
@@ -126,6 +148,18 @@ func BenchmarkMergeNext(b *testing.B) {
 	for b.Loop() {
 		s, _ = s.Merge(r(n+1, n+1000))
 		n += 1000
+	}
+}
+
+// BenchmarkMissing looks at one hole of many, as a consumer does of a gateway that streams many answers at once.
+func BenchmarkMissing(b *testing.B) {
+	var s received.Set
+	const holes = 2000
+	for n := range uint64(holes) {
+		s, _ = s.Merge(r(2*n+2, 2*n+2))
+	}
+	for b.Loop() {
+		require.Len(b, s.Missing(r(2*holes-1, 2*holes-1)), 1)
 	}
 }
 

@@ -146,9 +146,11 @@ func describe(r Resource, before, after proto.Message) (Change, error) {
 	return c, nil
 }
 
-// Export is every resource of a service in one tenant, as documents that Apply takes.
+// Export is every resource of a service in one tenant, as documents that Apply takes, or a page of them.
 type Export struct {
 	Resources []Resource `json:"resources"`
+	// Next is the cursor to ask for the next page with; empty for the last one.
+	Next string `json:"next,omitempty" description:"The cursor of the next page; left out on the last one."`
 }
 
 // NewResource returns the document of a spec.

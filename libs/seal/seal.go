@@ -38,6 +38,9 @@ func (s *Seal) Close(name string, secret []byte) []byte {
 	return s.aead.Seal(nonce, nonce, secret, []byte(name))
 }
 
+// ErrKey says that a seal was closed with another key, or for another name.
+var ErrKey = errors.New("the seal does not open: the seal key is not the one it was closed with")
+
 // Open is the reverse of Close.
 func (s *Seal) Open(name string, sealed []byte) ([]byte, error) {
 	size := s.aead.NonceSize()
@@ -46,7 +49,7 @@ func (s *Seal) Open(name string, sealed []byte) ([]byte, error) {
 	}
 	secret, err := s.aead.Open(nil, sealed[:size], sealed[size:], []byte(name))
 	if err != nil {
-		return nil, errors.New("the seal does not open: the seal key is not the one it was closed with")
+		return nil, ErrKey
 	}
 	return secret, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tollgate/tollgate/libs/audit"
 	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/config"
 	"github.com/tollgate/tollgate/libs/documents"
@@ -30,12 +31,14 @@ import (
 
 // Config is what every service is told. It is embedded in each service's own Config.
 type Config struct {
-	Listen          string           `help:"Address of the service's own HTTP listener (API, health, metrics), as in 127.0.0.1:8090; empty for none: the API is then served over NATS alone." env:"TOLLGATE_LISTEN"`
-	PostgresURL     string           `help:"The service's own database." env:"TOLLGATE_POSTGRES_URL" secret:"true" placeholder:"URL"`
-	NATSURL         string           `name:"nats-url" help:"NATS servers, separated by commas." env:"TOLLGATE_NATS_URL" default:"nats://127.0.0.1:4222"`
-	NATSCredentials string           `name:"nats-credentials" help:"Credentials file for NATS." env:"TOLLGATE_NATS_CREDENTIALS" placeholder:"FILE"`
-	NATSReplicas    int              `name:"nats-replicas" help:"Replicas of streams and buckets: 1, or 3 in a cluster." env:"TOLLGATE_NATS_REPLICAS" default:"1"`
-	Telemetry       telemetry.Config `embed:""`
+	Listen          string `help:"Address of the service's own HTTP listener (API, health, metrics), as in 127.0.0.1:8090; empty for none: the API is then served over NATS alone." env:"TOLLGATE_LISTEN"`
+	PostgresURL     string `help:"The service's own database." env:"TOLLGATE_POSTGRES_URL" secret:"true" placeholder:"URL"`
+	NATSURL         string `name:"nats-url" help:"NATS servers, separated by commas." env:"TOLLGATE_NATS_URL" default:"nats://127.0.0.1:4222"`
+	NATSCredentials string `name:"nats-credentials" help:"Credentials file for NATS." env:"TOLLGATE_NATS_CREDENTIALS" placeholder:"FILE"`
+	NATSReplicas    int    `name:"nats-replicas" help:"Replicas of streams and buckets: 1, or 3 in a cluster." env:"TOLLGATE_NATS_REPLICAS" default:"1"`
+	// AuditOrigins is 90 days when zero.
+	AuditOrigins time.Duration    `help:"How long it is kept from which address a change was made, for the audit." env:"TOLLGATE_AUDIT_ORIGINS" default:"2160h"`
+	Telemetry    telemetry.Config `embed:""`
 }
 
 // Validate reports every field that is wrong.
@@ -48,6 +51,9 @@ func (c Config) Validate() error {
 		if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 			errs = append(errs, fmt.Errorf("listen: %q is not host:port: %w", c.Listen, err))
 		}
+	}
+	if c.AuditOrigins != 0 && c.AuditOrigins < time.Hour {
+		errs = append(errs, fmt.Errorf("audit-origins: %s is less than 1h", c.AuditOrigins))
 	}
 	errs = append(errs, c.bus("").Validate())
 	return errors.Join(errs...)
@@ -74,14 +80,15 @@ type Base struct {
 	DB     *postgres.DB
 	Events *eventlog.Log
 
-	verifier  *token.Verifier
-	relay     *eventlog.Relay
-	followers []*eventlog.Follower
-	buckets   []*documents.Publisher
-	parts     []part
-	waiters   map[string]func(context.Context, uint64) error
-	checks    []func() error
-	ready     chan struct{}
+	verifier    *token.Verifier
+	relay       *eventlog.Relay
+	projections []eventlog.Projection
+	followers   []*eventlog.Follower
+	buckets     []*documents.Publisher
+	parts       []part
+	waiters     map[string]func(context.Context, uint64) error
+	checks      []func() error
+	ready       chan struct{}
 }
 
 type part struct {
@@ -89,7 +96,7 @@ type part struct {
 	run  func(ctx context.Context) error
 }
 
-// Open connects to the database and migrates it: the event log's tables, the documents', the followers' and the
+// Open connects to the database and migrates it: the event log's tables, the documents', the followers', the audit's and the
 // service's own.
 func Open(ctx context.Context, name string, c Config, d Deps, migrations fs.FS) (*Base, error) {
 	if err := c.Validate(); err != nil {
@@ -132,26 +139,43 @@ func (b *Base) prepare(ctx context.Context, migrations fs.FS) (err error) {
 	if err := b.Events.Migrate(ctx); err != nil {
 		return err
 	}
-	if err := documents.Migrate(ctx, b.DB); err != nil {
+	if err := errors.Join(documents.Migrate(ctx, b.DB), audit.Migrate(ctx, b.DB)); err != nil {
 		return err
 	}
 	return b.DB.Migrate(ctx, migrations, "tollgate_"+b.Name+"_versions")
 }
 
-// Follow adds a follower of a log, which halts at an event that it cannot apply. It may be the service's own log.
+// Follow adds a follower of a log, which halts at an event that it cannot apply. It may be the service's own log. That of
+// identity's also forgets from where members acted who are erased.
 func (b *Base) Follow(log string, handle eventlog.Handle) error {
+	if log == audit.IdentityLog {
+		handle = audit.Forgetting(handle)
+	}
+	f, err := b.follow(log, log, handle)
+	if err == nil {
+		b.waiters[log] = f.WaitFor
+	}
+	return err
+}
+
+// FollowBeside adds another follower of a log, for a purpose that must neither hold up what Follow does, nor be held up by it.
+func (b *Base) FollowBeside(purpose, log string, handle eventlog.Handle) error {
+	_, err := b.follow(purpose, log, handle)
+	return err
+}
+
+func (b *Base) follow(name, log string, handle eventlog.Handle) (*eventlog.Follower, error) {
 	f, err := eventlog.NewFollower(eventlog.FollowerConfig{
-		Name: b.Name + "-" + log, Follow: log, DB: b.DB, JS: b.Bus.JS, Logger: b.Log, OnFailure: eventlog.Halt, Handle: handle,
+		Name: b.Name + "-" + name, Follow: log, DB: b.DB, JS: b.Bus.JS, Logger: b.Log, OnFailure: eventlog.Halt, Handle: handle,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := b.Registry.Register(f); err != nil {
-		return fmt.Errorf("register metrics of follower %s: %w", log, err)
+		return nil, fmt.Errorf("register metrics of follower %s of log %s: %w", name, log, err)
 	}
 	b.followers = append(b.followers, f)
-	b.waiters[log] = f.WaitFor
-	return nil
+	return f, nil
 }
 
 // Publish adds the publication of a bucket's documents.
@@ -192,6 +216,7 @@ func (b *Base) Run(ctx context.Context, api *operation.API) error {
 	for _, p := range b.parts {
 		group.AddSimple(p.name, p.run)
 	}
+	group.AddSimple("commands", b.forgetCommands)
 	group.AddSimple("verifier", func(ctx context.Context) error { return b.verifier.Follow(ctx, b.Bus) })
 	group.Add("api", func(ctx context.Context, ready func()) error { return api.ServeNATS(ctx, b.Bus, ready) })
 	if b.Config.Listen != "" {

@@ -174,6 +174,13 @@ type Client struct {
 	env     *Env
 	handler http.Handler
 	token   string
+	address string
+}
+
+// From returns the client at an address, host and port.
+func (c Client) From(address string) *Client {
+	c.address = address
+	return &c
 }
 
 // Client returns a client with a signed token.
@@ -193,6 +200,7 @@ func (c *Client) Do(method, path string, body any, headers ...string) Answer {
 	}
 	r, err := http.NewRequestWithContext(c.env.context(), method, path, strings.NewReader(encoded))
 	require.NoError(c.env.tb, err)
+	r.RemoteAddr = c.address
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)
 	}

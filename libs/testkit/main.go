@@ -12,15 +12,16 @@ import (
 //
 //	func TestMain(m *testing.M) { testkit.Main(m) }
 //
-// Without it the engines stop too, as soon as the test binary ends; only the goroutine check is missing.
-func Main(m *testing.M) {
+// Without it the engines stop too, as soon as the test binary ends; only the goroutine check is missing. ignored are
+// goroutines that a library keeps for as long as the process lives.
+func Main(m interface{ Run() int }, ignored ...goleak.Option) {
 	code := m.Run()
 	if err := shared.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "testkit:", err)
 		code = max(code, 1)
 	}
 	if code == 0 {
-		if err := goleak.Find(); err != nil {
+		if err := goleak.Find(append(ignored, natsGoroutines()...)...); err != nil {
 			fmt.Fprintln(os.Stderr, "testkit: goroutines are left after all tests:", err)
 			code = 1
 		}
@@ -32,8 +33,18 @@ func Main(m *testing.M) {
 // it before anything that registers a cleanup. It cannot be used in parallel tests: it would see their goroutines.
 func VerifyNoLeaks(tb testing.TB) {
 	tb.Helper()
-	ignored := append(sharedGoroutines(), goleak.IgnoreCurrent())
+	ignored := append(append(sharedGoroutines(), natsGoroutines()...), goleak.IgnoreCurrent())
 	tb.Cleanup(func() { goleak.VerifyNone(tb, ignored...) })
+}
+
+// natsGoroutines describes those that an embedded NATS server leaves behind when a stream is being made while it shuts down:
+// the stream's store is opened after all others were closed.
+func natsGoroutines() []goleak.Option {
+	const server = "github.com/nats-io/nats-server/v2/server"
+	return []goleak.Option{
+		goleak.IgnoreAnyFunction(server + ".(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreAnyFunction(server + "/ats.Register.func1"),
+	}
 }
 
 // sharedGoroutines describes the goroutines that live as long as the shared engines.

@@ -15,9 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate/tollgate/libs/notify"
+	"github.com/tollgate/tollgate/libs/operation"
+	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/testkit"
 	callsv1 "github.com/tollgate/tollgate/proto/calls/v1"
 	"github.com/tollgate/tollgate/services/analytics"
@@ -221,6 +224,85 @@ func TestAbsenceAndChange(t *testing.T) {
 	told := strings.Join(m.await(t, 3), "\n")
 	require.Contains(t, told, "Resolved: silence")
 	require.Regexp(t, `it was =?\s*3, and 10 before`, told)
+}
+
+// TestAFaultyRuleHoldsUpNoOther: one that fails says so and is tried again; those of the same and of other tenants go on. Nor does a
+// faulty report.
+func TestAFaultyRuleHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	f, m := startWithMail(t)
+	hook := newEndpoint(t)
+	f.client.Must("POST", "/analytics/v1/webhook-secret", nil, nil)
+	to := []string{"ops@example.com"}
+	absence := func(more ...any) map[string]any {
+		return spec(append([]any{"kind", "absence", "window", "5m"}, more...)...)
+	}
+	f.clock.Advance(-time.Second)
+	f.client.Must("PUT", "/analytics/v1/alert-rules/faulty", absence("webhook", hook.URL, "paused", true), nil)
+	f.client.Must("PUT", "/analytics/v1/alert-rules/unknown", absence("mail", to, "paused", true), nil)
+	f.client.Must("PUT", "/analytics/v1/reports/faulty", spec("schedule", "daily", "mail", to), nil)
+	change := func(sql string, args ...any) {
+		t.Helper()
+		require.NoError(t, f.db.InTenant(t.Context(), principal.AllTenants, func(tx pgx.Tx) error {
+			_, err := tx.Exec(t.Context(), sql, args...)
+			return err
+		}))
+	}
+	change(`UPDATE settings SET webhook_secret = '\x00' WHERE tenant_id = $1`, tenant) // sealed with another key
+	change(`UPDATE alert_rules SET spec = spec - 'paused', next_at = $1 WHERE name = 'faulty'`, f.clock.Now())
+	change(`UPDATE alert_rules SET spec = '{"ofANewerBuild":1}', next_at = $1 WHERE name = 'unknown'`, f.clock.Now())
+	change(`UPDATE reports SET spec = '{"ofANewerBuild":1}', next_at = $1`, f.clock.Now())
+	f.clock.Advance(time.Second)
+	f.client.Must("PUT", "/analytics/v1/alert-rules/sound", absence("mail", to), nil)
+	other := f.Client(f.Token(stranger, "analytics.read", "analytics.write"))
+	other.Must("PUT", "/analytics/v1/alert-rules/sound", absence("mail", []string{"ops@example.org"}), nil)
+	told := strings.Join(m.await(t, 2), "\n")
+	require.Contains(t, told, "ops@example.com")
+	require.Contains(t, told, "ops@example.org")
+	testkit.Await(t, patience, func() error {
+		if cause := f.rule(t, "faulty").Cause; !strings.Contains(cause, "its operators find it in the log") {
+			return errors.New("the cause is " + cause)
+		}
+		if n := query[int](t, f, `SELECT (SELECT count(*) FROM alert_rules WHERE cause LIKE '%stored specification%') + (SELECT count(*) FROM reports WHERE cause LIKE '%stored specification%')`); n != 2 {
+			return errors.New("the rule and the report that cannot be read do not say so")
+		}
+		return nil
+	})
+	require.Zero(t, query[int](t, f, `SELECT count(*) FROM events e JOIN alert_rules r ON r.id = e.stream_id WHERE r.name = 'faulty' AND e.type LIKE '%AlertFired'`), "it is not half done")
+
+	f.client.Must("POST", "/analytics/v1/webhook-secret", nil, nil)
+	require.Equal(t, "firing", f.awaitRule(t, "faulty", time.Minute).State)
+	require.Empty(t, f.rule(t, "faulty").Cause)
+}
+
+// TestADryRunMakesNoSecret.
+func TestADryRunMakesNoSecret(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	var got map[string]string
+	f.client.Must("POST", "/analytics/v1/webhook-secret", nil, &got, operation.HeaderDryRun, "true")
+	require.Empty(t, got)
+	var settings struct{ WebhookSecret bool }
+	f.client.Must("GET", "/analytics/v1/settings", nil, &settings)
+	require.False(t, settings.WebhookSecret)
+}
+
+// TestARuleIsReadWhileItIsEvaluated: no lock is held while ClickHouse is asked, and reading waits for none.
+func TestARuleIsReadWhileItIsEvaluated(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	to := []string{"ops@example.com"}
+	f.client.Must("PUT", "/analytics/v1/alert-rules/x", spec("kind", "absence", "window", "5m", "mail", to), nil)
+	f.client.Must("PUT", "/analytics/v1/reports/x", spec("schedule", "daily", "mail", to), nil)
+	require.NoError(t, f.db.InTenant(t.Context(), principal.AllTenants, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `SELECT FROM alert_rules, reports FOR UPDATE`); err != nil {
+			return err
+		}
+		f.client.Must("GET", "/analytics/v1/alert-rules/x", nil, nil)
+		f.client.Must("GET", "/analytics/v1/reports/x", nil, nil)
+		f.client.Must("GET", "/analytics/v1/reports/x/table", nil, nil)
+		return nil
+	}))
 }
 
 // TestWrongRulesAndReportsAreExplained.

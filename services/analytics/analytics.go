@@ -5,9 +5,11 @@
 package analytics
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/tollgate/tollgate/libs/bus"
@@ -29,6 +31,8 @@ type Config struct {
 	ClickHouseURL string `name:"clickhouse-url" help:"The ClickHouse database that calls are landed in." env:"TOLLGATE_CLICKHOUSE_URL" secret:"true" placeholder:"URL"`
 	// ClickHouseCluster makes the tables with Replicated engines, ON CLUSTER. It has one shard.
 	ClickHouseCluster string `name:"clickhouse-cluster" help:"Name of the ClickHouse cluster that the tables are made in, replicated; empty for a single server." env:"TOLLGATE_CLICKHOUSE_CLUSTER"`
+	// KeepMessages is 40 days when zero.
+	KeepMessages time.Duration `help:"How long messages of calls stay in the stream CALLS after analytics and metering have taken them." env:"TOLLGATE_KEEP_MESSAGES" default:"960h"`
 	// SealKey protects secrets and messages in the database: 32 bytes in base64. Without one nobody can be told of alerts and reports.
 	SealKey string        `help:"Key that webhook secrets and messages are sealed with: 32 bytes in base64; empty: alert rules and reports are refused." env:"TOLLGATE_SEAL_KEY" secret:"true"`
 	Notify  notify.Config `embed:""`
@@ -37,6 +41,9 @@ type Config struct {
 // Validate reports every field that is wrong.
 func (c Config) Validate() error {
 	errs := []error{c.Service.Validate(), clickhouse.CheckURL(c.ClickHouseURL), clickhouse.CheckCluster(c.ClickHouseCluster)}
+	if c.KeepMessages < 0 {
+		errs = append(errs, fmt.Errorf("keep-messages: %v is below 0", c.KeepMessages))
+	}
 	if c.SealKey != "" {
 		_, err := seal.New(c.SealKey)
 		errs = append(errs, err, c.Notify.Validate())
@@ -95,9 +102,10 @@ func build(ctx context.Context, c Config, base *service.Base, table *clickhouse.
 	if err := s.useCases.EnsurePartitions(ctx); err != nil {
 		return nil, err
 	}
+	base.Project(store.Projection())
 	logs := follow.Logs{Table: table}
 	for _, log := range []string{"identity", "catalog", "subscription"} {
-		if err := base.Follow(log, logs.Names); err != nil {
+		if err := base.Follow(log, follow.Names); err != nil {
 			return nil, err
 		}
 	}
@@ -116,13 +124,23 @@ func build(ctx context.Context, c Config, base *service.Base, table *clickhouse.
 		base.Add("calls", calls.Run)
 		base.Check(calls.Err)
 	}
+	watch := clickhouse.NewWatch(table)
+	base.Add("clickhouse", watch.Run)
+	base.Check(watch.Err)
 	base.Add("pruner", s.useCases.Prune)
+	base.Add("stream", func(ctx context.Context) error {
+		return s.useCases.PruneStream(ctx, cmp.Or(c.KeepMessages, app.DefaultKeepMessages))
+	})
 	base.Add("retention", s.useCases.Retain)
+	base.Add("names", s.useCases.NoteNames)
 	base.Add("schedule", s.useCases.Schedule)
 	if s.api, err = base.API("Analytics"); err != nil {
 		return nil, err
 	}
 	api.Register(s.api, s.useCases, base.Clock)
+	if err := base.Audit(s.api, "Analytics", "analytics.read", app.AuditStates()); err != nil {
+		return nil, err
+	}
 	if notifier != nil {
 		base.Add("notify", notifier.Outbox.Run)
 		notify.Register(s.api, notifier.Outbox, "Analytics", "analytics.read", "analytics.write")
@@ -153,6 +171,11 @@ func (s *Analytics) Ready() <-chan struct{} { return s.base.Ready() }
 func (s *Analytics) Run(ctx context.Context) error {
 	err := s.base.Run(ctx, s.api)
 	return errors.Join(err, s.table.Close())
+}
+
+// Maintain does a maintenance task in place of Run: see service.Base.
+func (s *Analytics) Maintain(ctx context.Context, task string, out io.Writer) error {
+	return errors.Join(s.base.Maintain(ctx, task, out), s.table.Close())
 }
 
 // API returns the table of operations, for calls in process and for tests.

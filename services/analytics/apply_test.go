@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/resource"
+	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 )
 
 // TestResourcesAreApplied all or none, and exported as they were applied.
@@ -31,6 +32,8 @@ func TestResourcesAreApplied(t *testing.T) {
 	var exported resource.Export
 	f.client.Must("GET", "/analytics/v1/export", nil, &exported)
 	require.Empty(t, exported.Resources, "a dry run")
+	require.Equal(t, 404, f.client.Do("POST", "/analytics/v1/apply", request).Status, "nothing is assumed outside of dry runs")
+	f.after(t, "identity", f.Emit("identity", tenant, "account", "a1", 0, &identityv1.AccountCreated{Account: "a1", Name: "globex"}))
 	f.client.Must("POST", "/analytics/v1/apply", request, &applied)
 	f.client.Must("POST", "/analytics/v1/apply", request, &applied)
 	require.Equal(t, resource.Unchanged, applied.Changes[1].Action)
@@ -39,4 +42,15 @@ func TestResourcesAreApplied(t *testing.T) {
 	require.Equal(t, "AlertRule", exported.Resources[0].Kind)
 	require.JSONEq(t, string(rule.Spec), string(exported.Resources[0].Spec))
 	require.JSONEq(t, string(report.Spec), string(exported.Resources[1].Spec))
+}
+
+// TestAssumedPlansAreTold by the last part of their key, whatever else is assumed.
+func TestAssumedPlansAreTold(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	rule := resource.Resource{APIVersion: resource.APIVersion, Kind: "AlertRule", Metadata: resource.Metadata{Name: "x"}, Spec: json.RawMessage(`{"kind":"absence","window":"5m","mail":["ops@example.com"],"filter":{"plan":"x"}}`)}
+	for status, assume := range map[int][]string{404: {"ab", "", "/x", "Plan", "Product/x", "Plan y/xx"}, 200: {"ab", "Plan weather/x"}} {
+		answer := f.client.Do("POST", "/analytics/v1/apply", resource.ApplyRequest{Resources: []resource.Resource{rule}, Assume: assume}, operation.HeaderDryRun, "true")
+		require.Equal(t, status, answer.Status, answer.Body)
+	}
 }

@@ -234,7 +234,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 	hostile := []string{"", "s-of-acme", "weather-of-acme", "' OR 1=1 --", "{tenant:String}", "s-of-acme') OR (1"}
 	own := map[string]bool{}
 	for _, name := range []string{"ListCalls", "TailCalls", "ExportCalls", "GetReconciliation", "GetTimeSeries", "GetRanking", "GetSettings", "PutSettings",
-		"ListAlertRules", "ListReports", "ListAnalyticsDeliveries", "ExportAnalyticsResources", "ApplyAnalyticsResources", "RotateWebhookSecret"} {
+		"ListAlertRules", "ListReports", "ListAnalyticsDeliveries", "ExportAnalyticsResources", "ApplyAnalyticsResources", "RotateWebhookSecret", "ListAnalyticsAudit", "ExportAnalyticsAudit"} {
 		own[name] = true
 	}
 	tried := 0
@@ -245,7 +245,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		}
 		queries := map[string]string{"ListCalls": query, "GetReconciliation": query, "ExportCalls": query, "GetTimeSeries": query + "&by=path", "GetRanking": query + "&by=path", "TailCalls": "?wait=0s"}
 		tried += f.Attack(f.service.API(), signed, map[string][]string{
-			"call": {"gw1.1.1", "gw1.1.2"}, "rule": {"alert-of-acme", rule.ID}, "report": {"report-of-acme", report.ID},
+			"call": {"gw1.1.1", "gw1.1.2"}, "rule": {"alert-of-acme", rule.ID}, "report": {"report-of-acme", report.ID}, "position": {"1", "2"},
 		}, nil, queries, own, secrets)
 	}
 	require.GreaterOrEqual(t, tried, 9*len(hostile))

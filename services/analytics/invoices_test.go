@@ -1,11 +1,13 @@
 package analytics_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate/tollgate/libs/testkit"
 	billingv1 "github.com/tollgate/tollgate/proto/billing/v1"
 	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 )
@@ -33,6 +35,18 @@ func TestInvoicesAndNamesAreInClickHouse(t *testing.T) {
 	require.Equal(t, noon, at)
 	require.NoError(t, f.table.QueryRow(t.Context(), `SELECT arrayStringConcat(arraySort(groupArray(concat(kind, ' ', run, ' ', cause))), ',') FROM billing_events FINAL`).Scan(&runs))
 	require.Equal(t, "finished r1 ,held  not-sealed,started r1 ", runs)
-	require.NoError(t, f.table.QueryRow(t.Context(), `SELECT name FROM names FINAL WHERE kind = 'account' AND id = 'a1'`).Scan(&name))
-	require.Equal(t, "globex", name)
+	named := func(want string) {
+		t.Helper()
+		testkit.Await(t, patience, func() error {
+			err := f.table.QueryRow(t.Context(), `SELECT name FROM names FINAL WHERE kind = 'account' AND id = 'a1'`).Scan(&name)
+			if err == nil && name != want {
+				err = errors.New("the name is " + name)
+			}
+			return err
+		})
+	}
+	named("globex")
+	testkit.Await(t, patience, func() bool { return query[int](t, f, `SELECT count(*) FROM names WHERE NOT noted`) == 0 })
+	f.after(t, "identity", f.Emit("identity", tenant, "account", "a1", 1, &identityv1.AccountCreated{Account: "a1", Name: "globex-2"}))
+	named("globex-2")
 }

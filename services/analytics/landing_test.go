@@ -215,3 +215,31 @@ func BenchmarkLanding(b *testing.B) {
 	f.await(b, last)
 	b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "calls/s")
 }
+
+// TestOldMessagesLeaveTheStream has what is landed and metered deleted from the stream in time, and nothing else.
+func TestOldMessagesLeaveTheStream(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	g := f.gateway("gw1")
+	g.send(t, calls("s1", noon, 3)...)
+	g.send(t, calls("s1", noon, 3)...)
+	unmetered := f.ship(t, g.batch(calls("s1", noon, 2)...))
+	f.await(t, unmetered)
+	f.stop()
+	f.clock.Advance(time.Since(f.clock.Now()) + 48*time.Hour)
+	f.config.KeepMessages = 24 * time.Hour
+	f.service, f.stop = f.run(t)
+	stream, err := f.Bus.JS.Stream(t.Context(), bus.CallsStream)
+	require.NoError(t, err)
+	testkit.Await(t, patience, func() error {
+		info, err := stream.Info(t.Context())
+		if err == nil && info.State.Msgs != 1 {
+			err = fmt.Errorf("%d messages are in the stream", info.State.Msgs)
+		}
+		return err
+	})
+	_, err = stream.GetMsg(t.Context(), unmetered.sequence)
+	require.NoError(t, err, "the one that is not metered stays")
+	g.send(t, calls("s1", noon, 2)...)
+	f.requireEachOnce(t, 10)
+}

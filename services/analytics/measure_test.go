@@ -120,6 +120,15 @@ func TestBucketsAreOfATimeZone(t *testing.T) {
 	hours := f.series(t, span("2026-03-28T23:00:00+01:00", "2026-03-29T04:00:00+02:00")+"&step=1h")
 	require.Equal(t, []string{"1", "1", "0", "0"}, hours.points(0, "calls"), "the day of the change has no hour from 2 to 3")
 	require.Equal(t, "1d", f.series(t, span("2026-03-01T00:00:00Z", "2026-05-01T00:00:00Z")).Step, "chosen")
+
+	// In Cairo there was no midnight on April 26, 2024: the day began at 01:00, and those after it at midnight again.
+	f.gateway("gw2").send(t, call("s1", time.Date(2024, 4, 25, 21, 59, 0, 0, time.UTC)), call("s1", time.Date(2024, 4, 25, 22, 0, 0, 0, time.UTC)),
+		call("s1", time.Date(2024, 4, 26, 20, 59, 0, 0, time.UTC)), call("s1", time.Date(2024, 4, 26, 21, 0, 0, 0, time.UTC)))
+	cairo := f.series(t, "timeZone=Africa/Cairo&from=2024-04-25T00:00:00Z&to=2024-04-27T00:00:00Z&step=1d")
+	require.Equal(t, []string{"1", "2", "1"}, cairo.points(0, "calls"))
+	for i, start := range []string{"2024-04-24T22:00:00Z", "2024-04-25T22:00:00Z", "2024-04-26T21:00:00Z"} {
+		require.Equal(t, start, cairo.Series[0].Points[i].Start.UTC().Format(time.RFC3339))
+	}
 }
 
 // TestRankings measures by every dimension.

@@ -12,9 +12,11 @@ import (
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
+	"github.com/tollgate/tollgate/libs/rating/period"
 	analyticsv1 "github.com/tollgate/tollgate/proto/analytics/v1"
 	callsv1 "github.com/tollgate/tollgate/proto/calls/v1"
 	meteringv1 "github.com/tollgate/tollgate/proto/metering/v1"
+	subscriptionv1 "github.com/tollgate/tollgate/proto/subscription/v1"
 )
 
 func (f *fixture) prove(t testing.TB, tenant, subscription string, from, to time.Time) *analyticsv1.ProofReply {
@@ -146,6 +148,21 @@ func TestDifferencesAreFound(t *testing.T) {
 	}
 }
 
+// TestAHoleConcernsNoPeriodBeforeIt: when the call before it began is known before anything of its message is in ClickHouse.
+func TestAHoleConcernsNoPeriodBeforeIt(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.gateway("gw1").send(t, call("s1", noon))
+	g := f.gateway("gw2")
+	later := noon.Add(2 * time.Hour)
+	g.send(t, call("s1", later))
+	g.batch(call("s1", later))
+	g.send(t, call("s1", later))
+	require.NoError(t, f.table.Exec(t.Context(), `ALTER TABLE calls DELETE WHERE gateway = 'gw2' SETTINGS mutations_sync = 1`))
+	require.Empty(t, f.prove(t, tenant, "s1", noon, noon.Add(time.Hour)).GetDifferences())
+	require.Contains(t, f.prove(t, tenant, "s1", noon, later.Add(time.Hour)).GetDifferences()[0], "gw2.1.2 to 2")
+}
+
 // TestAWaivedGatewayIsNotMissed: an operator has accepted that calls are lost.
 func TestAWaivedGatewayIsNotMissed(t *testing.T) {
 	t.Parallel()
@@ -174,6 +191,57 @@ func TestLostMessagesAreTold(t *testing.T) {
 	}, &analyticsv1.ProofReply{})
 	require.Equal(t, problem.Conflict, problem.KindOf(err))
 	require.ErrorContains(t, err, "Ask for full hours")
+}
+
+// TestNoMessageIsReadAgainWhereAPeriodBegins: counts are divided at the anniversaries of a subscription, at the midnights of its zone and
+// where it ended. The stream has lost its messages, so that reading one would fail.
+func TestNoMessageIsReadAgainWhereAPeriodBegins(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	started := noon.AddDate(0, -1, 0).Add(17*time.Minute + 33*time.Second + 5)
+	ended := noon.Add(40 * time.Minute)
+	f.subscribe(tenant, "s1", "weather")
+	f.after(t, "subscription", f.Emit("subscription", tenant, "subscription", "s1", 1,
+		&subscriptionv1.SubscriptionActivated{Subscription: "s1", StartedAt: started.UnixNano(), TimeZone: "Asia/Kolkata"},
+		&subscriptionv1.SubscriptionCancelled{Subscription: "s1", EndedAt: ended.UnixNano()}))
+	anniversary := started.AddDate(0, 1, 0)
+	midnight := time.Date(2026, 3, 9, 18, 30, 0, 0, time.UTC)
+	drained := ended.Add(period.Drain)
+	instants := []time.Time{started, midnight, anniversary, ended, drained}
+	g := f.gateway("gw1")
+	for _, at := range instants {
+		g.send(t, call("s1", at.Add(-1)), call("s1", at), call("s1", at.Add(1)))
+	}
+	stream, err := f.Bus.JS.Stream(t.Context(), bus.CallsStream)
+	require.NoError(t, err)
+	require.NoError(t, stream.Purge(t.Context()))
+	for i, from := range instants {
+		for j, to := range instants[i+1:] {
+			p := f.prove(t, tenant, "s1", from, to)
+			require.Empty(t, p.GetDifferences())
+			require.Equal(t, uint64(3*(j+1)), p.GetStored())
+		}
+	}
+}
+
+// TestAnHourCountedBeforeItWasDividedIsReadAgain: what divides it became known after some of its calls had come.
+func TestAnHourCountedBeforeItWasDividedIsReadAgain(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	changed := noon.Add(20 * time.Minute)
+	g := f.gateway("gw1")
+	g.send(t, call("s1", changed.Add(-1)), call("s1", changed), call("s1", changed.Add(time.Minute)))
+	f.subscribe(tenant, "s1", "weather")
+	f.after(t, "subscription", f.Emit("subscription", tenant, "subscription", "s1", 1, &subscriptionv1.SubscriptionPlanChanged{
+		Subscription: "s1", Plan: "plan", PlanVersion: 2, EffectiveAt: changed.UnixNano(),
+	}))
+	g.send(t, call("s1", changed.Add(-2)), call("s1", changed.Add(1)))
+	require.Equal(t, 2, query[int](t, f, `SELECT count(*) FROM stored WHERE subscription = 's1'`))
+	for _, span := range [][2]time.Time{{noon, changed}, {changed, noon.Add(time.Hour)}} {
+		p := f.prove(t, tenant, "s1", span[0], span[1])
+		require.Empty(t, p.GetDifferences())
+		require.Equal(t, p.GetMetered(), p.GetStored())
+	}
 }
 
 // TestReconciliationReport reads the report as an operator does.

@@ -26,9 +26,13 @@ func TestAReportIsMailedOncePerPeriod(t *testing.T) {
 		call("s1", midnight), call("s1", midnight.Add(time.Hour), func(c *callsv1.CallRecord) { c.Account = "=a2<b>" }), call("s1", midnight.Add(2*time.Hour)),
 		call("s1", midnight.Add(-1)), call("s1", midnight.AddDate(0, 0, 1)),
 	)
-	f.client.Must("PUT", "/analytics/v1/reports/daily", spec(
-		"title", "Calls by account", "schedule", "daily", "timeZone", "Europe/Berlin", "by", "account", "metrics", []string{"calls", "latencyP99"}, "mail", []string{"boss@example.com"},
-	), nil)
+	daily := func(title string) {
+		t.Helper()
+		f.client.Must("PUT", "/analytics/v1/reports/daily", spec(
+			"title", title, "schedule", "daily", "timeZone", "Europe/Berlin", "by", "account", "metrics", []string{"calls", "latencyP99"}, "mail", []string{"boss@example.com"},
+		), nil)
+	}
+	daily("Calls")
 	f.clock.Set(midnight.AddDate(0, 0, 1).Add(10 * time.Minute))
 	var table struct {
 		From, To time.Time
@@ -42,6 +46,7 @@ func TestAReportIsMailedOncePerPeriod(t *testing.T) {
 	require.Equal(t, 2, table.Rows[0].Calls)
 	require.Equal(t, "globex", table.Rows[0].Key.Name)
 	require.Empty(t, m.all(t), "it is not yet time")
+	daily("Calls by account") // the report that is about to be made is not skipped
 
 	f.clock.Set(midnight.AddDate(0, 0, 1).Add(16 * time.Minute))
 	mail := m.await(t, 1)[0]

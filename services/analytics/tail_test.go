@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tollgate/tollgate/libs/testkit"
 	callsv1 "github.com/tollgate/tollgate/proto/calls/v1"
 )
 
@@ -64,4 +65,34 @@ func TestATailShowsEachCallOnce(t *testing.T) {
 	require.Contains(t, f.client.Do("GET", "/analytics/v1/calls/tail?cursor=x", nil).Body, "is not the next of a tail before")
 	old := strings.Replace(begun.Next, begun.Next[:strings.IndexByte(begun.Next, '.')], "1773000000", 1)
 	require.Contains(t, f.client.Do("GET", "/analytics/v1/calls/tail?cursor="+old, nil).Body, "cursor-expired")
+}
+
+// TestATenantLeavesTailsToOthers: a tenant whose tails wait takes no place from another one.
+func TestATenantLeavesTailsToOthers(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	const most = 12
+	_, begun := f.tail(t, "wait=0s", "")
+	done := make(chan struct{})
+	for range most {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for { // the probe below may have had the place
+				answer := f.client.Do("GET", "/analytics/v1/calls/tail?status=418&cursor="+url.QueryEscape(begun.Next), nil)
+				if strings.Contains(answer.Body, "gw1.1.1") || answer.Status != 200 && answer.Status != 503 {
+					return
+				}
+			}
+		}()
+	}
+	other := f.Client(f.Token(stranger, "analytics.read"))
+	testkit.Await(t, patience, func() bool {
+		answer := f.client.Do("GET", "/analytics/v1/calls/tail?wait=0s", nil)
+		return answer.Status == 503 && strings.Contains(answer.Body, "too-many-tails")
+	})
+	require.Equal(t, 200, other.Do("GET", "/analytics/v1/calls/tail?wait=0s", nil).Status)
+	f.gateway("gw1").send(t, call("s1", noon, func(c *callsv1.CallRecord) { c.Status = 418 }))
+	for range most {
+		<-done
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/tollgate/tollgate/libs/eventlog"
@@ -73,6 +74,7 @@ func build(c Config, base *service.Base) (*Billing, error) {
 			return nil, err
 		}
 	}
+	base.Project(store.Projection())
 	useCases := app.New(base.Events, base.DB, base.Bus, base.Clock, base.Log)
 	base.Add("runs", useCases.WorkRuns)
 	if !c.Manual {
@@ -84,6 +86,9 @@ func build(c Config, base *service.Base) (*Billing, error) {
 		return nil, err
 	}
 	api.Register(table, useCases)
+	if err := base.Audit(table, "Billing", "billing.read", app.AuditStates()); err != nil {
+		return nil, err
+	}
 	return &Billing{base: base, api: table}, nil
 }
 
@@ -92,6 +97,11 @@ func (s *Billing) Ready() <-chan struct{} { return s.base.Ready() }
 
 // Run serves until ctx ends.
 func (s *Billing) Run(ctx context.Context) error { return s.base.Run(ctx, s.api) }
+
+// Maintain does a maintenance task in place of Run: see service.Base.
+func (s *Billing) Maintain(ctx context.Context, task string, out io.Writer) error {
+	return s.base.Maintain(ctx, task, out)
+}
 
 // API returns the table of operations, for calls in process and for tests.
 func (s *Billing) API() *operation.API { return s.api }

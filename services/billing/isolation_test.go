@@ -17,12 +17,12 @@ func TestTenantsAreIsolated(t *testing.T) {
 	before := f.client.Must("GET", "/billing/v1/invoices/INV-000001", nil, nil).Body
 	stranger := f.TokenFor(everyScope("22222222-0000-7000-8000-000000000000"))
 	tried := f.Attack(f.service.API(), stranger,
-		map[string][]string{"invoice": {"INV-000001", i.ID}, "line": {"1", "2"}, "run": {run.ID}, "subscription": {"globex-pro", id}},
+		map[string][]string{"invoice": {"INV-000001", i.ID}, "line": {"1", "2"}, "run": {run.ID}, "subscription": {"globex-pro", id}, "position": {"1", "2"}},
 		map[string]any{
 			"StartBillingRun": `{"period":"2026-02","subscription":"globex-pro"}`, "ReplayPeriod": `{"plan":"pro","at":"2026-01-20T00:00:00Z"}`,
 		},
 		map[string]string{"ListInvoices": "?account=globex"},
-		map[string]bool{"ListInvoices": true, "ListBillingRuns": true},
+		map[string]bool{"ListInvoices": true, "ListPeriods": true, "ListBillingRuns": true, "ListBillingAudit": true, "ExportBillingAudit": true},
 		[]string{i.ID, id, run.ID, account, "globex", "INV-000001"})
 	require.Greater(t, tried, 9)
 	other := f.Client(stranger)

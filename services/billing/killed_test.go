@@ -1,7 +1,6 @@
 package billing_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,12 +69,7 @@ func (f *fixture) requireExact(n int) {
 // rebuilt makes the invoices again from the log and returns where they differ.
 func (f *fixture) rebuilt(log *eventlog.Log) []eventlog.RowDifference {
 	f.tb.Helper()
-	r, err := log.Rebuild(f.tb.Context(), eventlog.Projection{
-		Name: "invoices", Tables: store.InvoiceTables(),
-		Apply: func(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
-			return store.ApplyInvoice(ctx, tx, e.Tenant, e.RecordedAt, e.Payload)
-		},
-	})
+	r, err := log.Rebuild(f.tb.Context(), store.Projection())
 	require.NoError(f.tb, err)
 	differences, err := r.Compare(f.tb.Context())
 	require.NoError(f.tb, err)

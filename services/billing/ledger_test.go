@@ -40,6 +40,8 @@ type ledger struct {
 	// before, when set, runs before an answer, with the name of the RPC; its error is the answer.
 	before func(name string) error
 	asked  map[string]int
+	// refuse, when set, is asked before usage is told: its error is the answer.
+	refuse func(subscription string) error
 }
 
 func (l *ledger) set(change func(l *ledger)) {
@@ -125,6 +127,11 @@ func (l *ledger) usage(_ context.Context, r *meteringv1.UsageRequest) (*metering
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.refuse != nil {
+		if err := l.refuse(r.GetSubscription()); err != nil {
+			return nil, err
+		}
+	}
 	t := sum(l.metered, r.GetSubscription(), r.GetStart(), r.GetEnd())
 	reply := &meteringv1.UsageReply{
 		Meters: t.meters, Counts: t.counts, OpenGaps: l.gaps, Sealed: true, Unsealed: map[string]int64{}, Watermark: map[uint32]uint64{0: 17},

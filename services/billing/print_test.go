@@ -6,10 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/ledongthuc/pdf"
 	"github.com/stretchr/testify/require"
 
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
+	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 )
 
 // texts reads a PDF with another library than the one that wrote it.
@@ -44,6 +46,37 @@ func TestAnInvoiceIsPrinted(t *testing.T) {
 		require.Contains(t, text, want)
 	}
 	require.Equal(t, got.Body, f.client.Must("GET", "/billing/v1/invoices/INV-000001/pdf", nil, nil).Body, "byte by byte")
+}
+
+// TestWhatIsPrintedIsTheInvoice: it stays the same when the parties are renamed.
+func TestWhatIsPrintedIsTheInvoice(t *testing.T) {
+	t.Parallel()
+	f := startBilling(t)
+	f.plan("pro", 1, pro())
+	f.subscribe("globex-pro", "pro", day("2026-01-15T00:00:00Z"))
+	require.Equal(t, 1, f.bill("2026-02").Counts.Finalized)
+	printed := func(number string) string {
+		return f.client.Must("GET", "/billing/v1/invoices/"+number+"/pdf", nil, nil, "Tollgate-After", f.after).Body
+	}
+	before := printed("INV-000001")
+	f.emit("identity", "tenant", f.tenant, 1, &identityv1.TenantChanged{Tenant: f.tenant, Title: "Κεραυνός AE"})
+	f.emit("identity", "account", account, 1, &identityv1.AccountChanged{Account: account, Title: "グローベックス株式会社", Country: "JP", Currency: "USD"})
+	require.Equal(t, before, printed("INV-000001"), "byte by byte")
+	require.Empty(t, f.rebuilt(f.log()))
+
+	require.Equal(t, 1, f.bill("2026-03").Counts.Finalized)
+	_, text := texts(t, printed("INV-000002"))
+	for _, want := range []string{"Κεραυνός AE", "globex (its title is in a script that cannot be printed here)", "JP"} {
+		require.Contains(t, text, want)
+	}
+
+	// Invoices from before the parties were kept are printed with those of now.
+	require.NoError(t, f.database().InTenant(t.Context(), f.tenant, func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), `ALTER TABLE invoices DISABLE TRIGGER invoices_are_final; UPDATE invoices SET parties = NULL WHERE number = 1`)
+		return err
+	}))
+	_, text = texts(t, printed("INV-000001"))
+	require.Contains(t, text, "Κεραυνός AE")
 }
 
 func TestALongInvoiceIsPrinted(t *testing.T) {

@@ -76,8 +76,9 @@ func (c Config) runner() (*inspect.Runner, error) {
 
 // Catalog is the service, built.
 type Catalog struct {
-	base *service.Base
-	api  *operation.API
+	base  *service.Base
+	api   *operation.API
+	cases *app.Catalog
 }
 
 // New opens the database, migrates it and builds the service.
@@ -98,6 +99,7 @@ func build(base *service.Base, c Config) (*Catalog, error) {
 	if err := base.Follow("catalog", follow.Documents); err != nil {
 		return nil, err
 	}
+	base.Project(store.Projection())
 	base.Publish(bus.APIsBucket)
 	table, err := base.API("Catalog")
 	if err != nil {
@@ -110,14 +112,28 @@ func build(base *service.Base, c Config) (*Catalog, error) {
 	cases := app.New(base.Events, base.DB, app.Options{Inspect: runner, Log: base.Log, AllowPrivateReferences: c.ReferencesAllowPrivate})
 	base.Add("sunset", func(ctx context.Context) error { return cases.Sunset(ctx, base.Clock, base.Log) })
 	api.Register(table, cases)
-	return &Catalog{base: base, api: table}, nil
+	if err := base.Audit(table, "Catalog", "catalog.read", app.AuditStates()); err != nil {
+		return nil, err
+	}
+	return &Catalog{base: base, api: table, cases: cases}, nil
 }
 
 // Ready is closed once the service answers.
 func (s *Catalog) Ready() <-chan struct{} { return s.base.Ready() }
 
 // Run serves until ctx ends.
-func (s *Catalog) Run(ctx context.Context) error { return s.base.Run(ctx, s.api) }
+func (s *Catalog) Run(ctx context.Context) error {
+	if err := s.cases.BindRoutes(ctx); err != nil {
+		s.base.DB.Close()
+		return fmt.Errorf("catalog: bind the routes that are served: %w", err)
+	}
+	return s.base.Run(ctx, s.api)
+}
+
+// Maintain does a maintenance task in place of Run: see service.Base.
+func (s *Catalog) Maintain(ctx context.Context, task string, out io.Writer) error {
+	return s.base.Maintain(ctx, task, out)
+}
 
 // API returns the table of operations, for calls in process and for tests.
 func (s *Catalog) API() *operation.API { return s.api }

@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -12,15 +13,18 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/libs/apibridge"
 	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/operation"
 	"github.com/tollgate/tollgate/libs/postgres"
+	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/resource"
 	"github.com/tollgate/tollgate/libs/service"
 	"github.com/tollgate/tollgate/libs/servicetest"
 	"github.com/tollgate/tollgate/libs/testkit"
 	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
+	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 	"github.com/tollgate/tollgate/services/catalog"
 	"github.com/tollgate/tollgate/services/catalog/internal/document"
 )
@@ -59,14 +63,37 @@ func startAt(t *testing.T, clock func() time.Time) fixture {
 	f.service, err = catalog.New(t.Context(), catalog.Config{Service: f.config, ReferencesAllowPrivate: true}, env.Deps(clock))
 	require.NoError(t, err)
 	env.Run(f.service)
+	serveExchange(t, env)
 	f.admin = f.tenant(t, "t1")
 	return f
+}
+
+// serveExchange answers for identity: a personal access token is the signed token it is exchanged for, after a prefix. Large bodies are
+// taken of such alone.
+func serveExchange(t *testing.T, env *servicetest.Env) {
+	t.Helper()
+	api, err := operation.New(operation.Config{
+		Service: "identity", Title: "identity", Log: testkit.Logger(t),
+		Verify: func(string) (principal.Principal, error) { return principal.Principal{}, errors.New("no tokens here") },
+	})
+	require.NoError(t, err)
+	operation.RPC(api, "identity.Exchange", func(_ context.Context, r *identityv1.ExchangeRequest) (*identityv1.ExchangeReply, error) {
+		return &identityv1.ExchangeReply{Token: strings.TrimPrefix(r.GetToken(), apibridge.PersonalTokenPrefix)}, nil
+	})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- api.ServeNATS(ctx, env.Bus, func() { close(ready) }) }()
+	<-ready
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-done)
+	})
 }
 
 // tenant returns a client of a publisher of a tenant, once the service can verify its token.
 func (f fixture) tenant(t *testing.T, name string) *servicetest.Client {
 	t.Helper()
-	c := f.Client(f.Token(name, "catalog.read", "catalog.write"))
+	c := f.Client(apibridge.PersonalTokenPrefix + f.Token(name, "catalog.read", "catalog.write"))
 	testkit.Await(t, patience, func() bool { return c.Do("GET", "/catalog/v1/apis", nil).Status == 200 })
 	return c
 }
@@ -239,7 +266,7 @@ func TestOneBadResourceOfMany(t *testing.T) {
 		"unknown version": {res("Product", `{"name":"b"}`, `{"title":"B","includes":[{"apiVersion":"nothing"}]}`), []string{"resources[5].spec.includes[0].apiVersion"}},
 		"same route":      {res("APIVersion", `{"name":"b-v1","api":"weather"}`, versionSpec(t, "published", "/weather/v1", "")), []string{"resources[5].spec.route", "weather-v1"}},
 		"other service":   {res("Account", `{"name":"b"}`, `{"title":"B","currency":"EUR"}`), []string{"resources[5].kind"}},
-		"U+0000":          {res("API", `{"name":"b"}`, `{"title":"B\u0000"}`), []string{"resources[5].spec.title"}},
+		"U+0000":          {res("API", `{"name":"b"}`, `{"title":"B\u0000"}`), []string{"contains the character U+0000"}},
 	} {
 		answer := apply(f.admin, append(sample(t), c.bad))
 		require.Contains(t, []int{400, 409}, answer.Status, "%s: %s", name, answer.Body)
@@ -270,7 +297,7 @@ func TestDocumentsAreImmutable(t *testing.T) {
 	require.Equal(t, head, f.head(t))
 
 	f.admin.Must("PUT", path, body(`{"route":{"hosts":["api.example.com"],"prefix":"/w"},"upstream":{"targets":[{"url":"http://127.0.0.1:1"}]},"meters":{"forecast-day":{}}}`), nil)
-	require.Equal(t, head+1, f.head(t))
+	require.Equal(t, head+2, f.head(t), "it was configured, and the new host is bound")
 	d := f.gatewayDocument(t, v.ID, func(d *gatewayv1.APIDocument) bool { return d.GetRoute().GetPrefix() == "/w" })
 	require.Equal(t, "published", d.GetStage(), "a stage that is not given is left as it is")
 	require.Empty(t, d.GetOpenapi(), "no policy validates")

@@ -58,32 +58,6 @@ func TestStages(t *testing.T) {
 	require.Contains(t, stage("published").Body, "stage-final")
 }
 
-func TestRoutesAreShared(t *testing.T) {
-	t.Parallel()
-	f := start(t)
-	require.Equal(t, 200, apply(f.admin, sample(t)).Status)
-	other := f.tenant(t, "t2")
-	other.Must("PUT", "/catalog/v1/apis/api", `{"spec":{"title":"Mine"}}`, nil)
-	put := func(c *servicetest.Client, api, name, prefix string) servicetest.Answer {
-		return c.Do("PUT", "/catalog/v1/api-versions/"+name, `{"api":"`+api+`","spec":`+versionSpec(t, "published", prefix, "")+`}`)
-	}
-	refused := put(other, "api", "mine-v1", "/weather/v1")
-	require.Equal(t, 409, refused.Status)
-	require.Contains(t, refused.Body, "another provider of this installation")
-	for _, secret := range []string{"weather-v1", "t1", f.version(t, "weather-v1").ID} {
-		require.NotContains(t, refused.Body, secret, "whose it is stays unsaid")
-	}
-	mine := put(f.admin, "weather", "weather-v2", "/weather/v1")
-	require.Equal(t, 409, mine.Status)
-	require.Contains(t, mine.Body, "the API version weather-v1")
-	require.Equal(t, 200, put(other, "api", "mine-v1", "/weather/v1/longer").Status, "a longer prefix is another route")
-
-	for _, stage := range []string{"deprecated", "retired"} {
-		f.admin.Must("POST", "/catalog/v1/api-versions/weather-v1/stage", fmt.Sprintf(`{"stage":%q}`, stage), nil)
-	}
-	require.Equal(t, 200, put(other, "api", "mine-v2", "/weather/v1").Status, "a retired version gives its route up")
-}
-
 func TestPlansHaveImmutableVersions(t *testing.T) {
 	t.Parallel()
 	f := start(t)
@@ -206,7 +180,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 	stranger := f.Token("stranger", "catalog.read", "catalog.write")
 	tried := f.Attack(f.service.API(), stranger, map[string][]string{
 		"api": {"weather", api.ID}, "apiVersion": {"weather-v1", v.ID}, "product": {"weather", product.ID}, "plan": {"pro", plan.ID},
-		"ruleset": {"default", rules.ID},
+		"ruleset": {"default", rules.ID}, "position": {"1", "2"},
 	}, map[string]any{
 		"PutAPI":                `{"spec":{"title":"Mine"}}`,
 		"PutAPIVersion":         `{"api":"` + api.ID + `","spec":` + versionSpec(t, "draft", "/weather/v1", "") + `}`,
@@ -223,6 +197,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		"PutAPI": true, "GetAPI": true, "DeleteAPI": true, "GetChangelog": true,
 		"PutRuleset": true, "GetRuleset": true, "DeleteRuleset": true, "LintDocument": true,
 		"ListAPIs": true, "ListAPIVersions": true, "ListProducts": true, "ListPlans": true, "ExportCatalogResources": true,
+		"ListCatalogAudit": true, "ExportCatalogAudit": true,
 	}, []string{"Victim's", "victim's", api.ID, v.ID, product.ID, plan.ID, rules.ID, "weather-v1", `"pro"`})
 	require.Greater(t, tried, 30)
 	require.Equal(t, before, f.admin.Must("GET", "/catalog/v1/export", nil, nil).Body)

@@ -73,6 +73,40 @@ func (w *world) oauthConfig() Config {
 
 func bearerOf(signed string) []string { return []string{"Authorization", "Bearer " + signed} }
 
+func TestOpenAPIsDoNotGetTollgatesCredentials(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.authority()
+	api := w.api()
+	api.Authenticate = nil
+	w.publish(api)
+	g := w.start(w.oauthConfig())
+	g.await("/weather/v1/current/rome", 200)
+	own := a.sign("own", time.Now(), nil)
+	foreign := a.sign("foreign", time.Now(), func(c *token.AccessClaims) { c.Issuer = "https://login.example.com" })
+	for _, tc := range []struct {
+		field, value string
+		passes       bool
+	}{
+		{"X-Api-Key", apiKey, false},
+		{"X-API-Key", "the-upstreams-own", true},
+		{"Authorization", "Bearer " + apiKey, false},
+		{"Authorization", "bearer  " + apiKey, false},
+		{"Authorization", apiKey, false},
+		{"Authorization", "Bearer " + own, false},
+		{"Authorization", "Bearer " + foreign, true},
+		{"Authorization", "Bearer the-upstreams-own", true},
+		{"Authorization", "Basic abc", true},
+	} {
+		got := g.do("GET", "/weather/v1/current/rome", nil, tc.field, tc.value)
+		want := ""
+		if tc.passes {
+			want = tc.value
+		}
+		require.Equal(t, want, got.echoed(t).Headers.Get(tc.field), "%s: %s", tc.field, tc.value)
+	}
+}
+
 func TestAccessTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -40,7 +40,10 @@ type Config struct {
 	WriteTimeout   time.Duration `help:"For each wait until the client takes more of an answer." default:"30s"`
 	IdleTimeout    time.Duration `help:"For the next request on a connection." default:"75s"`
 	DrainTimeout   time.Duration `help:"For calls in flight at shutdown." default:"20s"`
-	TrustedProxies []string      `help:"Networks whose Forwarded and X-Forwarded-For fields are believed, as in 10.0.0.0/8."`
+	TrustedProxies []string      `help:"Networks whose Forwarded and X-Forwarded-For fields are believed, as in 10.0.0.0/8, at both listeners."`
+
+	UpstreamAllowLoopback  bool `help:"Let upstreams be at loopback addresses, on the gateway's own machine. Link-local addresses and the gateway's own listeners are never called." env:"TOLLGATE_UPSTREAM_ALLOW_LOOPBACK"`
+	IssuerKeysAllowPrivate bool `help:"Read the keys of trusted issuers from loopback and private addresses too." env:"TOLLGATE_ISSUER_KEYS_ALLOW_PRIVATE"`
 
 	Telemetry telemetry.Config `embed:""`
 }

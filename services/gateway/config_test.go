@@ -192,6 +192,7 @@ func TestOlderAndWrongDocumentsChangeNothing(t *testing.T) {
 		},
 		func(d *gatewayv1.EntitlementDocument) { d.Limits = []*catalogv1.Limit{{}} },
 		func(d *gatewayv1.EntitlementDocument) { d.Charging = &catalogv1.Charging{Billable: []string{"all"}} },
+		func(d *gatewayv1.EntitlementDocument) { d.Limits = hardQuotas(6) },
 		func(d *gatewayv1.EntitlementDocument) { d.Application = "other" },
 	} {
 		d := w.entitlement()

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -100,10 +101,10 @@ func New(c Config, d Deps) (_ *Gateway, err error) {
 		return nil, err
 	}
 	g.buckets.bus = d.Bus
-	g.pools = upstream.NewPools(upstream.Config{})
+	g.pools = upstream.NewPools(upstream.Config{Guard: upstream.Guard{AllowLoopback: c.UpstreamAllowLoopback, Own: g.listeners}})
 	g.quotas = limit.NewQuotas(limit.Config{Gateway: c.Name, Boot: g.journal.Boot(), Lease: g.lease, Log: d.Log})
 	g.rates = limit.NewRates()
-	g.bearer, g.issuers = bearer.NewVerifier(c.Issuer), bearer.NewKeySets(d.Log)
+	g.bearer, g.issuers = bearer.NewVerifier(c.Issuer), bearer.NewKeySets(bearer.KeysConfig{AllowPrivate: c.IssuerKeysAllowPrivate, Log: d.Log})
 	g.store = config.NewStore(config.Parts{Pools: g.pools, Rates: g.rates, Quotas: g.quotas, Issuers: g.issuers})
 	g.credentials = credential.NewStore(credential.Config{Fetch: g.buckets.get, Save: g.saveCredential})
 	if err = g.load(); err != nil {
@@ -116,8 +117,12 @@ func New(c Config, d Deps) (_ *Gateway, err error) {
 	if g.listener, err = net.Listen("tcp", c.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
+	proxies, err := c.proxies()
+	if err != nil {
+		return nil, err
+	}
 	g.admin, err = admin.Listen(c.AdminListen, admin.Config{
-		Registry: d.Registry, Ready: g.notReady, Status: g.status, Next: d.Admin, Log: d.Log,
+		Registry: d.Registry, Ready: g.notReady, Status: g.status, Next: d.Admin, TrustedProxies: proxies, Log: d.Log,
 	})
 	return g, err
 }
@@ -155,6 +160,17 @@ func (g *Gateway) Addr() string { return g.listener.Addr().String() }
 
 // AdminAddr is the address of the management API.
 func (g *Gateway) AdminAddr() string { return g.admin.Addr() }
+
+// listeners are the addresses that no upstream is at.
+func (g *Gateway) listeners() []netip.AddrPort {
+	var own []netip.AddrPort
+	for _, address := range []string{g.Addr(), g.AdminAddr()} {
+		if at, err := netip.ParseAddrPort(address); err == nil {
+			own = append(own, at)
+		}
+	}
+	return own
+}
 
 // Ready is closed when the gateway has a whole configuration to serve, from its disk or from NATS.
 func (g *Gateway) Ready() <-chan struct{} { return g.ready }
@@ -257,12 +273,16 @@ func (g *Gateway) spend(ctx context.Context) error {
 
 // upkeep closes unused connections and syncs the stored configuration until ctx ends.
 func (g *Gateway) upkeep(ctx context.Context) error {
-	tick := time.NewTicker(2 * time.Second)
+	tick, sweep := time.NewTicker(2*time.Second), time.NewTicker(time.Minute)
 	defer tick.Stop()
+	defer sweep.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case now := <-sweep.C:
+			g.issuers.Sweep()
+			g.store.Sweep(now)
 		case <-tick.C:
 			g.pools.CloseIdle()
 			g.credentials.Sweep()

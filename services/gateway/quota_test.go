@@ -11,6 +11,9 @@ import (
 
 	"github.com/tollgate/tollgate/libs/testkit"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
+
+	"github.com/tollgate/tollgate/services/gateway/internal/callrecord"
+	"github.com/tollgate/tollgate/services/gateway/internal/journal"
 )
 
 func (w *world) limited(limits []*catalogv1.Limit, prepaid bool) {
@@ -170,4 +173,50 @@ func TestAReportedMeterIsSettledByWhatIsReported(t *testing.T) {
 	require.NoError(t, g.stop())
 	require.Equal(t, int64(16), m.spent)
 	require.Equal(t, int64(84), m.free)
+}
+
+// TestACallThatCannotBeRecordedCostsNoQuota takes the journal's last room away while a call is on its way.
+func TestACallThatCannotBeRecordedCostsNoQuota(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.meter(100)
+	w.limited([]*catalogv1.Limit{{Quota: 100, Per: "month", Mode: "hard"}}, false)
+	c := w.config(t.TempDir())
+	c.JournalSegmentBytes, c.JournalMaxBytes, c.MaxConnections = 64<<10, 128<<10, 3
+	g := w.start(c)
+	g.await("/weather/v1/current/rome", 200)
+	begun, release := make(chan struct{}), make(chan struct{})
+	w.answer(func(http.ResponseWriter, *http.Request) {
+		close(begun)
+		<-release
+	})
+	answer := make(chan reply, 1)
+	go func() { answer <- g.get("/weather/v1/current/rome") }()
+	<-begun
+	var record callrecord.Call
+	payload := record.Append(nil)
+	var taken []journal.Place
+	var full error
+	for full == nil {
+		var place journal.Place
+		if place, full = g.journal.Reserve(len(payload) + callrecord.IdentitySize); full == nil {
+			taken = append(taken, place) // not committed, so that nothing after it is shipped
+		}
+	}
+	require.ErrorIs(t, full, journal.ErrFull)
+	close(release)
+	require.Equal(t, "journal-full", (<-answer).problem(t).Code)
+	for _, place := range taken {
+		g.journal.Commit(place, callrecord.AppendIdentity(record.Append(nil), place.Seq, place.CompletedAt, 0))
+	}
+	require.NoError(t, g.stop())
+	var answered int64
+	for _, r := range w.records() {
+		if r.GetStatus() == 200 {
+			answered++
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	require.Equal(t, answered, m.spent)
 }

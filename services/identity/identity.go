@@ -9,11 +9,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 	"time"
 
-	"github.com/tollgate/tollgate/libs/audit"
 	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/notify"
 	"github.com/tollgate/tollgate/libs/operation"
@@ -39,7 +39,6 @@ type Config struct {
 	SessionLifetime time.Duration `help:"How long a member's session goes on at most." env:"TOLLGATE_SESSION_LIFETIME" default:"12h"`
 	SessionIdle     time.Duration `help:"How long a member's session goes on without being used." env:"TOLLGATE_SESSION_IDLE" default:"2h"`
 	SSOAllowPrivate bool          `name:"sso-allow-private" help:"Let OpenID providers be at loopback and private addresses too." env:"TOLLGATE_SSO_ALLOW_PRIVATE"`
-	AuditOrigins    time.Duration `help:"How long it is kept from which address a change was made, for the audit." env:"TOLLGATE_AUDIT_ORIGINS" default:"2160h"`
 	WebURL          string        `name:"web-url" help:"Address of the console, for links in mails. Empty: mails carry a token and where to send it." env:"TOLLGATE_WEB_URL" placeholder:"URL"`
 	Notify          notify.Config `embed:""`
 	// FirstTokenFile receives the first administrator's personal access token when there is no tenant yet.
@@ -67,9 +66,6 @@ func (c Config) Validate() error {
 	if c.SessionIdle < time.Minute || c.SessionIdle > c.SessionLifetime {
 		errs = append(errs, fmt.Errorf("session-idle: %s is not from 1m to the session's lifetime, %s", c.SessionIdle, c.SessionLifetime))
 	}
-	if c.AuditOrigins < time.Hour {
-		errs = append(errs, fmt.Errorf("audit-origins: %s is less than 1h", c.AuditOrigins))
-	}
 	if u, err := url.Parse(c.WebURL); c.WebURL != "" && (err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
 		errs = append(errs, fmt.Errorf("web-url: %q is not the address of a site; want one as in https://console.example.com", c.WebURL))
 	}
@@ -82,7 +78,6 @@ func (c Config) withDefaults() Config {
 	c.AccessTokenLifetime = cmp.Or(c.AccessTokenLifetime, time.Hour)
 	c.SessionLifetime = cmp.Or(c.SessionLifetime, 12*time.Hour)
 	c.SessionIdle = cmp.Or(c.SessionIdle, min(2*time.Hour, c.SessionLifetime))
-	c.AuditOrigins = cmp.Or(c.AuditOrigins, 90*24*time.Hour)
 	c.Notify.MailFrom = cmp.Or(c.Notify.MailFrom, "tollgate@localhost")
 	return c
 }
@@ -116,7 +111,7 @@ func build(ctx context.Context, c Config, base *service.Base) (*Identity, error)
 		return nil, err
 	}
 	c = c.withDefaults()
-	if err := errors.Join(notify.Migrate(ctx, base.DB), audit.Migrate(ctx, base.DB)); err != nil {
+	if err := notify.Migrate(ctx, base.DB); err != nil {
 		return nil, err
 	}
 	outbox, err := notify.New(notify.Deps{DB: base.DB, Log: base.Log, Seal: sealer, Registry: base.Registry, Clock: base.Clock}, c.Notify)
@@ -127,7 +122,7 @@ func build(ctx context.Context, c Config, base *service.Base) (*Identity, error)
 		Log: base.Events, DB: base.DB, Clock: base.Clock, Seal: sealer, Outbox: outbox, Logger: base.Log,
 	}, app.Config{
 		Issuer: c.Issuer, AccessTokenLifetime: c.AccessTokenLifetime, SessionLifetime: c.SessionLifetime,
-		SessionIdle: c.SessionIdle, WebURL: c.WebURL, AuditOrigins: c.AuditOrigins, SSOAllowPrivate: c.SSOAllowPrivate,
+		SessionIdle: c.SessionIdle, WebURL: c.WebURL, SSOAllowPrivate: c.SSOAllowPrivate,
 	})
 	if err := useCases.EnsureSigningKey(ctx); err != nil {
 		return nil, err
@@ -142,6 +137,7 @@ func build(ctx context.Context, c Config, base *service.Base) (*Identity, error)
 	}
 	base.Add("notify", outbox.Run)
 	base.Add("work", useCases.Run)
+	base.Project(store.Projection())
 	base.Publish(bus.CredentialsBucket)
 	base.Publish(bus.KeysBucket)
 	table, err := base.API("Identity")
@@ -149,7 +145,9 @@ func build(ctx context.Context, c Config, base *service.Base) (*Identity, error)
 		return nil, err
 	}
 	api.Register(table, useCases)
-	audit.Register(table, base.DB, "Identity", "identity.admin", app.AuditStates())
+	if err := base.Audit(table, "Identity", "identity.admin", app.AuditStates()); err != nil {
+		return nil, err
+	}
 	notify.Register(table, outbox, "Identity", "identity.admin", "identity.admin")
 	return &Identity{base: base, api: table}, nil
 }
@@ -159,6 +157,11 @@ func (s *Identity) Ready() <-chan struct{} { return s.base.Ready() }
 
 // Run serves until ctx ends.
 func (s *Identity) Run(ctx context.Context) error { return s.base.Run(ctx, s.api) }
+
+// Maintain does a maintenance task in place of Run: see service.Base.
+func (s *Identity) Maintain(ctx context.Context, task string, out io.Writer) error {
+	return s.base.Maintain(ctx, task, out)
+}
 
 // API returns the table of operations, for calls in process and for tests.
 func (s *Identity) API() *operation.API { return s.api }

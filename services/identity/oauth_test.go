@@ -161,7 +161,7 @@ func TestTokenEndpointRefusals(t *testing.T) {
 	defer response.Body.Close()
 	require.Equal(t, 400, response.StatusCode)
 
-	// Guessing ends, with a time to come back at; the one with the right secret is held up with the guesser's address only.
+	// Guessing ends, with a time to come back at.
 	var status int
 	var header http.Header
 	for range 30 {
@@ -171,6 +171,48 @@ func TestTokenEndpointRefusals(t *testing.T) {
 	}
 	require.Equal(t, 429, status)
 	require.NotEmpty(t, header.Get("Retry-After"))
+}
+
+// Wrong secrets, as of a client that is not configured right or of one who knows an id, keep nobody from getting tokens who has
+// the right one: neither others at the same address nor the client itself.
+func TestWrongSecretsHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	client := f.client(t, `{"kind":"oauth2","title":"Batch","scopes":["forecast.read"]}`)
+	var neighbour issued
+	f.admin.Must("POST", credentialsPath, `{"kind":"oauth2","title":"Other"}`, &neighbour)
+	endpoint := f.serve(t) + "/identity/v1/oauth/token"
+	grant := url.Values{"grant_type": {"client_credentials"}}
+	statuses := map[int]int{}
+	for range 150 {
+		status, _, _ := postForm(t, endpoint, client.ClientID, "tg_wrong", grant)
+		statuses[status]++
+	}
+	require.Positive(t, statuses[401])
+	require.Positive(t, statuses[429], "%v", statuses)
+	for _, c := range []issued{neighbour, client} {
+		status, _, body := postForm(t, endpoint, c.ClientID, c.ClientSecret, grant)
+		require.Equal(t, 200, status, body)
+	}
+}
+
+// One client gets so many tokens and no more.
+func TestTokensOfAClientAreLimited(t *testing.T) {
+	t.Parallel()
+	p := startPeople(t)
+	client := p.client(t, `{"kind":"oauth2","title":"Batch"}`)
+	endpoint := p.serve(t) + "/identity/v1/oauth/token"
+	grant := url.Values{"grant_type": {"client_credentials"}}
+	for range 100 {
+		status, _, body := postForm(t, endpoint, client.ClientID, client.ClientSecret, grant)
+		require.Equal(t, 200, status, body)
+	}
+	status, header, _ := postForm(t, endpoint, client.ClientID, client.ClientSecret, grant)
+	require.Equal(t, 429, status)
+	require.Equal(t, "1", header.Get("Retry-After"))
+	p.advance(time.Second)
+	status, _, _ = postForm(t, endpoint, client.ClientID, client.ClientSecret, grant)
+	require.Equal(t, 200, status)
 }
 
 func TestIntrospectionAndRevocation(t *testing.T) {

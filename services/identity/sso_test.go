@@ -21,6 +21,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 
 	"github.com/tollgate/tollgate/libs/operation"
+	"github.com/tollgate/tollgate/libs/servicetest"
 	"github.com/tollgate/tollgate/services/identity"
 )
 
@@ -103,11 +104,22 @@ func startSSO(t *testing.T, web string) ssoFixture {
 
 func (f ssoFixture) configure(t *testing.T, more string) {
 	t.Helper()
-	f.admin.Must("PUT", "/identity/v1/sso", fmt.Sprintf(`{"issuer":%q,"clientId":%q,"clientSecret":"secret","domain":"globex.example.com"%s}`, f.issuer, f.client, more), nil)
+	f.configureBy(f.admin, more)
+}
+
+func (f ssoFixture) configureBy(by *servicetest.Client, more string) {
+	by.Must("PUT", "/identity/v1/sso", fmt.Sprintf(`{"issuer":%q,"clientId":%q,"clientSecret":"secret","domain":"globex.example.com"%s}`, f.issuer, f.client, more), nil)
 }
 
 // browser signs in at the provider as a person does, and returns the last answer.
 func (f ssoFixture) browser(t *testing.T, name string) (*http.Response, string) {
+	t.Helper()
+	answer, body, _ := f.browse(t, name)
+	return answer, body
+}
+
+// browse is browser with the cookie that the browser keeps for the service, as a header.
+func (f ssoFixture) browse(t *testing.T, name string) (answer *http.Response, body, cookie string) {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
@@ -121,31 +133,43 @@ func (f ssoFixture) browser(t *testing.T, name string) (*http.Response, string) 
 	require.NoError(t, err)
 	page.Body.Close()
 	require.Equal(t, "/login/username", page.Request.URL.Path)
-	answer, err := browser.PostForm(page.Request.URL.Scheme+"://"+page.Request.URL.Host+"/login/username", url.Values{
+	answer, err = browser.PostForm(page.Request.URL.Scheme+"://"+page.Request.URL.Host+"/login/username", url.Values{
 		"id": {page.Request.URL.Query().Get("authRequestID")}, "username": {name}, "password": {"verysecure"},
 	})
 	require.NoError(t, err)
 	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	raw, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)
-	return answer, string(body)
+	at, err := url.Parse(f.identity + "/v1/sso/sessions")
+	require.NoError(t, err)
+	for _, c := range jar.Cookies(at) {
+		cookie = c.String()
+	}
+	return answer, string(raw), cookie
 }
 
 func (f ssoFixture) member(t *testing.T, name string) (id, sessionToken string) {
 	t.Helper()
-	answer, body := f.browser(t, name)
-	require.Equal(t, 200, answer.StatusCode, body)
-	var code struct{ Code string }
-	require.NoError(t, json.Unmarshal([]byte(body), &code))
-	return f.startSession(t, code.Code)
+	code, cookie := f.code(t, name)
+	return f.startSession(t, code, cookie)
 }
 
-func (f ssoFixture) startSession(t *testing.T, code string) (id, sessionToken string) {
+// code signs in at the provider and returns the code that the session is started with, and the browser's cookie.
+func (f ssoFixture) code(t *testing.T, name string) (code, cookie string) {
+	t.Helper()
+	answer, body, cookie := f.browse(t, name)
+	require.Equal(t, 200, answer.StatusCode, body)
+	var got struct{ Code string }
+	require.NoError(t, json.Unmarshal([]byte(body), &got))
+	return got.Code, cookie
+}
+
+func (f ssoFixture) startSession(t *testing.T, code, cookie string) (id, sessionToken string) {
 	t.Helper()
 	var s struct{ Token, Member, Method string }
-	f.Client("").Must("POST", "/identity/v1/sso/sessions", map[string]string{"code": code}, &s)
+	f.Client("").Must("POST", "/identity/v1/sso/sessions", map[string]string{"code": code}, &s, "Cookie", cookie)
 	require.Equal(t, "sso", s.Method)
-	require.Equal(t, 401, f.Client("").Do("POST", "/identity/v1/sso/sessions", map[string]string{"code": code}).Status, "a code is good once")
+	require.Equal(t, 401, f.Client("").Do("POST", "/identity/v1/sso/sessions", map[string]string{"code": code}, "Cookie", cookie).Status, "a code is good once")
 	return s.Member, s.Token
 }
 
@@ -213,12 +237,12 @@ func TestTheLastOwnerStaysOneWithSingleSignOn(t *testing.T) {
 	f.admin.Must("GET", "/identity/v1/me", nil, &self)
 	f.admin.Must("PUT", "/identity/v1/members/"+self.ID, `{"displayName":"Robin","email":"robin@globex.example.com"}`, nil)
 	f.configure(t, `,"rolesClaim":"groups","mappings":[{"value":"everybody","roles":["viewer"]}]`)
-	answer, _ := f.browser(t, "robin")
+	answer, _, cookie := f.browse(t, "robin")
 	require.Equal(t, http.StatusFound, answer.StatusCode)
 	page, code, found := strings.Cut(answer.Header.Get("Location"), "#code=")
 	require.True(t, found)
 	require.Equal(t, "https://console.globex.example.com/sso", page)
-	_, token := f.startSession(t, code)
+	_, token := f.startSession(t, code, cookie)
 	f.Client(token).Must("GET", "/identity/v1/me", nil, &self)
 	require.Equal(t, []string{"installer", "owner", "viewer"}, self.Roles)
 }
@@ -288,6 +312,20 @@ func TestSingleSignOnIsChecked(t *testing.T) {
 		answer := f.admin.Do("PUT", "/identity/v1/sso", body)
 		require.Equal(t, 400, answer.Status, "%s: %s", body, answer.Body)
 		require.Contains(t, answer.Body, want)
+	}
+	// What else is at an address that somebody names is not shown to them.
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/failing/") {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		_, _ = io.WriteString(w, "the plans of Globex")
+	}))
+	t.Cleanup(elsewhere.Close)
+	for _, path := range []string{"/failing", "/working"} {
+		answer := f.admin.Do("PUT", "/identity/v1/sso", fmt.Sprintf(`{"issuer":%q,"clientId":"c","clientSecret":"s","domain":"x.example","defaultRoles":["viewer"]}`, elsewhere.URL+path))
+		require.Equal(t, 400, answer.Status)
+		require.Contains(t, answer.Body, "is not a provider's metadata")
+		require.NotContains(t, answer.Body, "Globex")
 	}
 	f.configure(t, `,"defaultRoles":["viewer"]`)
 	f.admin.Must("PUT", "/identity/v1/sso", fmt.Sprintf(`{"issuer":%q,"clientId":%q,"domain":"globex.example.com","defaultRoles":["finance"]}`, f.issuer, f.client), nil)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pquerna/otp/totp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tollgate/tollgate/libs/servicetest"
@@ -124,4 +125,14 @@ func (p people) signIn(t *testing.T, email, password, code string) (*servicetest
 	answer.Decode(t, &s)
 	require.True(t, strings.HasPrefix(s.Token, "tgs_"))
 	return p.Client(s.Token), s
+}
+
+// enableTOTP gives the member of a client a second factor.
+func (p people) enableTOTP(t *testing.T, c *servicetest.Client) {
+	t.Helper()
+	var factor struct{ Secret string }
+	c.Must("POST", "/identity/v1/me/totp", map[string]string{"password": goodPassword}, &factor)
+	code, err := totp.GenerateCode(factor.Secret, p.clock.now())
+	require.NoError(t, err)
+	c.Must("POST", "/identity/v1/me/totp/confirm", map[string]string{"code": code}, nil)
 }

@@ -7,6 +7,7 @@ package metering
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/operation"
@@ -74,7 +75,7 @@ func build(ctx context.Context, base *service.Base) (*Metering, error) {
 		return nil, err
 	}
 	api.Register(s.api, useCases)
-	return s, nil
+	return s, base.Audit(s.api, "Metering", "metering.read", app.AuditStates())
 }
 
 // Ready is closed once the service answers.
@@ -82,6 +83,11 @@ func (s *Metering) Ready() <-chan struct{} { return s.base.Ready() }
 
 // Run serves until ctx ends.
 func (s *Metering) Run(ctx context.Context) error { return s.base.Run(ctx, s.api) }
+
+// Maintain does a maintenance task in place of Run: see service.Base.
+func (s *Metering) Maintain(ctx context.Context, task string, out io.Writer) error {
+	return s.base.Maintain(ctx, task, out)
+}
 
 // API returns the table of operations, for calls in process and for tests.
 func (s *Metering) API() *operation.API { return s.api }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	callsv1 "github.com/tollgate/tollgate/proto/calls/v1"
@@ -45,6 +46,28 @@ func (f *fixture) usageQuery(t *testing.T, query string) []string {
 			return all
 		}
 	}
+}
+
+// More slices than are shown are refused, not left out.
+func TestTooManySlicesAreRefused(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.subscribe(t, "s1", &catalogv1.PlanSpec{})
+	insert := func(first, last int) {
+		require.NoError(t, f.db.InTenant(t.Context(), tenant, func(tx pgx.Tx) error {
+			_, err := tx.Exec(t.Context(), `INSERT INTO usage (tenant_id, subscription, bucket, partition, meter, reason, plan, plan_version, api, api_version, quantity, calls, digest, first_completed, last_completed, generation, sequence)
+				SELECT $1, 's1', $2, 0, 'meter' || n, '', '', 0, '', '', 1, 1, 0, $2, $2, 0, 1 FROM generate_series($3::int, $4::int) AS n`,
+				tenant, began.Truncate(time.Hour).UnixNano(), first, last)
+			return err
+		}))
+	}
+	look := func() int {
+		return f.Client(f.Token(tenant, "metering.read")).Do("GET", "/metering/v1/usage?subscription=s1&by=day&from=2026-03-10T00:00:00Z&to=2026-03-11T00:00:00Z", nil).Status
+	}
+	insert(1, 20_000)
+	require.Equal(t, 200, look())
+	insert(20_001, 20_001)
+	require.Equal(t, 400, look())
 }
 
 func TestUsageByTimeAndDimensions(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
@@ -268,31 +269,6 @@ func TestLimitsOfItsOwnTakeTheBalanceOver(t *testing.T) {
 	require.EqualValues(t, 9, f.quotas(t, "s2")[0].Quota)
 }
 
-func TestSoftQuotaIsCountedAndReported(t *testing.T) {
-	t.Parallel()
-	f := start(t)
-	f.subscribe(t, "s1", &catalogv1.PlanSpec{Limits: []*catalogv1.Limit{{Quota: 3, Per: "month", Mode: "soft"}, {Quota: 100, Per: "month", Meter: "rows", Mode: "soft"}}})
-	g := f.gateway("gw1")
-	with := func(value string) *callsv1.CallRecord {
-		c := call("s1", began.Add(time.Hour))
-		c.Quantities = []*callsv1.Quantity{{Meter: "rows", Value: value}}
-		return c
-	}
-	g.send(t, with("1.2"), call("s1", began.Add(time.Hour)))
-	states := f.quotas(t, "s1")
-	require.EqualValues(t, 2, states[0].Spent)
-	require.EqualValues(t, 2, states[1].Spent)
-	testkit.Await(t, patience, func() bool { return query[int64](t, f.db, `SELECT count(*) FROM balances`) == 2 })
-	g.send(t, with("2"))
-	g.send(t, with("3"))
-	states = f.quotas(t, "s1")
-	require.Equal(t, "soft", states[0].Mode)
-	require.EqualValues(t, 4, states[0].Spent)
-	require.True(t, states[0].Exhausted)
-	require.EqualValues(t, 7, states[1].Spent)
-	require.EqualValues(t, 1, query[int64](t, f.db, `SELECT count(*) FROM events WHERE type = 'metering.v1.QuotaExhausted'`))
-}
-
 func TestQuotaTellsItsLeasesAndWhenItIsUsedUp(t *testing.T) {
 	t.Parallel()
 	f := start(t)
@@ -315,6 +291,31 @@ func TestQuotaTellsItsLeasesAndWhenItIsUsedUp(t *testing.T) {
 	state = f.quotas(t, "s1")[0]
 	require.NotNil(t, state.ExhaustedAt)
 	require.True(t, state.ExhaustedAt.After(f.clock.Now()) && state.ExhaustedAt.Before(f.clock.Now().Add(3*time.Hour)), "%s", state.ExhaustedAt)
+}
+
+// A request for leases that waits for the database holds up no other one.
+func TestLeasesDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.subscribe(t, "s1", hard(100, "month"))
+	f.subscribe(t, "s2", hard(100, "month"))
+	known := &meteringv1.LeaseRequest{Gateway: "gw1", Boot: 1, Asks: ask("s1", "month", 1)}
+	f.lease(t, known)
+	waiting := make(chan error, 1)
+	require.NoError(t, f.db.InTenant(t.Context(), principal.AllTenants, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `LOCK TABLE plans IN ACCESS EXCLUSIVE MODE`); err != nil {
+			return err
+		}
+		go func() { // s2's plan is not known yet
+			waiting <- operation.Call(t.Context(), f.Bus, "metering.Lease", &meteringv1.LeaseRequest{Gateway: "gw1", Boot: 1, Asks: ask("s2", "month", 1)}, &meteringv1.LeaseReply{})
+		}()
+		testkit.Await(t, patience, func() bool {
+			return query[int64](t, f.db, `SELECT count(*) FROM pg_locks WHERE relation = 'plans'::regclass AND NOT granted`) > 0
+		})
+		require.EqualValues(t, 1, f.lease(t, known).GetGrants()[0].GetUnits())
+		return nil
+	}))
+	<-waiting // it was answered, or its time was over
 }
 
 func TestWhatIsNotLeased(t *testing.T) {
@@ -348,9 +349,9 @@ func TestAStrangerSeesNothing(t *testing.T) {
 	stranger := f.TokenFor(principal.Principal{Tenant: "globex", Subject: "member:x", Scopes: []string{"metering.read", "metering.operate"}})
 	span := "&from=2026-03-10T00:00:00Z&to=2026-03-11T00:00:00Z"
 	for _, name := range []string{"s1", "name-of-s1"} {
-		tried := f.Attack(f.service.API(), stranger, map[string][]string{"gateway": {"gw1"}}, map[string]any{"WaiveGateway": `{"until":"2026-03-10T00:00:00Z","reason":"x"}`},
-			map[string]string{"GetUsage": "?subscription=" + name + span, "ListQuotas": "?subscription=" + name, "QueryUsage": "?subscription=" + name + span, "ListPeriodHolds": "?" + span[1:]}, nil, []string{"s1", "gw1"})
-		require.Equal(t, 7, tried)
+		tried := f.Attack(f.service.API(), stranger, map[string][]string{"gateway": {"gw1"}, "position": {"1"}}, map[string]any{"WaiveGateway": `{"until":"2026-03-10T00:00:00Z","reason":"x"}`},
+			map[string]string{"GetUsage": "?subscription=" + name + span, "ListQuotas": "?subscription=" + name, "QueryUsage": "?subscription=" + name + span, "ListPeriodHolds": "?" + span[1:]}, map[string]bool{"ListMeteringAudit": true, "ExportMeteringAudit": true}, []string{"s1", "gw1"})
+		require.Equal(t, 10, tried)
 	}
 	require.Equal(t, 404, f.Client(stranger).Do("GET", "/metering/v1/usage?subscription=s1"+span, nil).Status)
 	var none struct{ Items []struct{} }

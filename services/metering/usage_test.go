@@ -6,12 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/callset"
 	"github.com/tollgate/tollgate/libs/operation"
+	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/libs/testkit"
 	callsv1 "github.com/tollgate/tollgate/proto/calls/v1"
@@ -45,6 +47,28 @@ func TestUsageOfAPeriodIsExactToTheNanosecond(t *testing.T) {
 		return problem.From(err).Code == "usage-not-divided"
 	})
 	require.Equal(t, problem.Invalid, problem.KindOf(err))
+}
+
+// What is read of the ledger neither waits for what is being metered nor holds it up.
+func TestCountingHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.subscribe(t, "s1", &catalogv1.PlanSpec{})
+	f.gateway("gw1").send(t, call("s1", began))
+	from, to := began.Truncate(time.Hour), began.Truncate(time.Hour).Add(time.Hour)
+	count := &meteringv1.CountReply{}
+	require.NoError(t, f.db.InTenant(t.Context(), principal.AllTenants, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `SELECT FROM partitions FOR UPDATE`); err != nil { // as one that applies calls
+			return err
+		}
+		require.EqualValues(t, 1, f.calls(t, "s1", began, began.AddDate(0, 1, 0)))
+		return operation.Call(t.Context(), f.Bus, "metering.Count", &meteringv1.CountRequest{Tenant: "*", Start: from.UnixNano(), End: to.UnixNano()}, count)
+	}))
+	require.EqualValues(t, 1, count.GetCounts().GetBillable())
+
+	err := operation.Call(t.Context(), f.Bus, "metering.Count", &meteringv1.CountRequest{Tenant: "*", End: time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}, count)
+	require.Equal(t, problem.Invalid, problem.KindOf(err))
+	require.Contains(t, problem.From(err).Errors[0].Message, "more than 400 days")
 }
 
 func TestQuantitiesAndReasons(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/tollgate/tollgate/libs/bus"
 	"github.com/tollgate/tollgate/libs/notify"
@@ -72,11 +73,14 @@ func build(ctx context.Context, c Config, base *service.Base) (*Subscription, er
 	err = errors.Join(
 		base.Follow("identity", follow.Identity(useCases)),
 		base.Follow("catalog", follow.Catalog),
-		base.Follow("subscription", follow.Own(useCases)),
+		base.Follow("subscription", follow.Own),
+		// Those who are told wait for themselves alone. Without an outbox it passes over what nobody is told of.
+		base.FollowBeside("notify", "subscription", useCases.Notify),
 	)
 	if err != nil {
 		return nil, err
 	}
+	base.Project(store.Projection())
 	base.Publish(bus.EntitlementsBucket)
 	base.Add("sweeper", sweeper.Run)
 	base.Check(sweeper.Err)
@@ -85,6 +89,9 @@ func build(ctx context.Context, c Config, base *service.Base) (*Subscription, er
 		return nil, err
 	}
 	api.Register(table, useCases)
+	if err := base.Audit(table, "Subscription", api.Read, app.AuditStates()); err != nil {
+		return nil, err
+	}
 	if outbox != nil {
 		base.Add("notify", outbox.Run)
 		api.RegisterNotifications(table, useCases)
@@ -110,7 +117,7 @@ func tell(ctx context.Context, c Config, base *service.Base, useCases *app.Subsc
 		return nil, err
 	}
 	useCases.Tell(sealer, outbox)
-	return outbox, nil
+	return outbox, useCases.CheckSealKey(ctx)
 }
 
 // Ready is closed once the service answers.
@@ -118,6 +125,11 @@ func (s *Subscription) Ready() <-chan struct{} { return s.base.Ready() }
 
 // Run serves until ctx ends.
 func (s *Subscription) Run(ctx context.Context) error { return s.base.Run(ctx, s.api) }
+
+// Maintain does a maintenance task in place of Run: see service.Base.
+func (s *Subscription) Maintain(ctx context.Context, task string, out io.Writer) error {
+	return s.base.Maintain(ctx, task, out)
+}
 
 // API returns the table of operations, for calls in process and for tests.
 func (s *Subscription) API() *operation.API { return s.api }

@@ -38,6 +38,7 @@ type fixture struct {
 	*servicetest.Env
 	service                       *subscription.Subscription
 	config                        service.Config
+	stop                          func() // ends the replica that was started last
 	mail                          string // the folder that mail goes to
 	admin                         *servicetest.Client
 	tenant                        string
@@ -71,7 +72,7 @@ func (f *fixture) replica(t *testing.T, clock func() time.Time) *subscription.Su
 		Notify: notify.Config{MailURL: "file://" + f.mail, MailFrom: "tollgate@acme.example", WebhookAllowPrivate: true},
 	}, f.Deps(clock))
 	require.NoError(t, err)
-	f.Run(s)
+	f.stop = f.Run(s)
 	return s
 }
 

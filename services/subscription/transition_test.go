@@ -206,7 +206,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 	before := victim.state()
 	stranger := victim.of(t, "stranger")
 	tried := victim.Attack(victim.service.API(), stranger.Token("stranger", "subscription.read", "subscription.write"),
-		map[string][]string{"subscription": {"globex-weather", s.ID}, "webhook": {"hook"}, "recipient": {"ops"}},
+		map[string][]string{"subscription": {"globex-weather", s.ID}, "webhook": {"hook"}, "recipient": {"ops"}, "position": {"1", "2"}},
 		map[string]any{
 			"RequestSubscription":        fmt.Sprintf(`{"name":"mine","application":%q,"plan":%q}`, victim.application, victim.pro),
 			"SetLimits":                  `{"limits":[{"rate":1,"per":"second"}]}`,
@@ -219,7 +219,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 		map[string]bool{
 			"ListSubscriptions": true, "ExportSubscriptionResources": true, "ListWebhooks": true, "ListMailRecipients": true,
 			"PutWebhook": true, "GetWebhook": true, "RotateWebhookSecret": true, "DeleteWebhook": true, // the stranger's own, of that name
-			"ListSubscriptionDeliveries": true,
+			"ListSubscriptionDeliveries": true, "ListSubscriptionAudit": true, "ExportSubscriptionAudit": true,
 		},
 		[]string{"victim.example", s.ID, "globex-weather", victim.application, victim.account, victim.pro})
 	require.Greater(t, tried, 15)

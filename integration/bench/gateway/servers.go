@@ -164,7 +164,7 @@ func (s *servers) startTollgate(ctx context.Context, o options) error {
 		return err
 	}
 	s.gateway = exec.CommandContext(ctx, filepath.Join(o.root, "bin", "gateway"), "--name", "bench", "--listen", s.gate,
-		"--admin-listen", s.admin, "--data-dir", filepath.Join(s.dir, "gateway"), "--nats-url", ready.NATS, "--log-level", "warn")
+		"--admin-listen", s.admin, "--data-dir", filepath.Join(s.dir, "gateway"), "--nats-url", ready.NATS, "--log-level", "warn", "--upstream-allow-loopback")
 	s.gateway.Stderr = os.Stderr
 	if err := s.gateway.Start(); err != nil {
 		return fmt.Errorf("start the gateway: %w", err)

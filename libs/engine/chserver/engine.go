@@ -125,7 +125,9 @@ func writeConfiguration(c Config) (path string, err error) {
 		fmt.Fprintf(&profile, "<%s>%d</%s>", name, value, name)
 	}
 	for file, content := range map[string]string{
-		filepath.Join(c.Data, "config.xml"): "<users_config>" + escapeXML(users) + "</users_config>",
+		filepath.Join(c.Data, "config.xml"): "<users_config>" + escapeXML(users) + "</users_config>" +
+			// Where BACKUP … TO File('NAME') writes and RESTORE reads: nowhere else.
+			"<backups><allowed_path>" + escapeXML(filepath.Join(c.Data, "backups")) + "</allowed_path></backups>",
 		users: "<profiles><default>" + profile.String() + "</default></profiles><quotas><default></default></quotas>" +
 			"<users><default><password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>" +
 			"<grants>" + grants.String() + "</grants></default></users>",

@@ -307,8 +307,12 @@ type InvoiceFinalized struct {
 	Series  string                 `protobuf:"bytes,2,opt,name=series,proto3" json:"series,omitempty"`
 	Number  uint64                 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
 	// Nanoseconds since the Unix epoch.
-	FinalizedAt   int64     `protobuf:"varint,4,opt,name=finalized_at,json=finalizedAt,proto3" json:"finalized_at,omitempty"`
-	Evidence      *Evidence `protobuf:"bytes,5,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	FinalizedAt int64     `protobuf:"varint,4,opt,name=finalized_at,json=finalizedAt,proto3" json:"finalized_at,omitempty"`
+	Evidence    *Evidence `protobuf:"bytes,5,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// Who sends the invoice, the tenant, and who gets it, the account, as they were when it became final. Not set in events from before
+	// there were these fields, or where they were not known.
+	Seller        *Party `protobuf:"bytes,6,opt,name=seller,proto3" json:"seller,omitempty"`
+	Buyer         *Party `protobuf:"bytes,7,opt,name=buyer,proto3" json:"buyer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -378,6 +382,90 @@ func (x *InvoiceFinalized) GetEvidence() *Evidence {
 	return nil
 }
 
+func (x *InvoiceFinalized) GetSeller() *Party {
+	if x != nil {
+		return x.Seller
+	}
+	return nil
+}
+
+func (x *InvoiceFinalized) GetBuyer() *Party {
+	if x != nil {
+		return x.Buyer
+	}
+	return nil
+}
+
+// Party is a company on an invoice.
+type Party struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Title string                 `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
+	// ISO 3166-1 alpha-2; may be empty.
+	Country       string `protobuf:"bytes,4,opt,name=country,proto3" json:"country,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Party) Reset() {
+	*x = Party{}
+	mi := &file_billing_v1_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Party) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Party) ProtoMessage() {}
+
+func (x *Party) ProtoReflect() protoreflect.Message {
+	mi := &file_billing_v1_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Party.ProtoReflect.Descriptor instead.
+func (*Party) Descriptor() ([]byte, []int) {
+	return file_billing_v1_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Party) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Party) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Party) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Party) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
 // InvoiceLine is one charge with what it was computed from.
 type InvoiceLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -402,7 +490,7 @@ type InvoiceLine struct {
 
 func (x *InvoiceLine) Reset() {
 	*x = InvoiceLine{}
-	mi := &file_billing_v1_events_proto_msgTypes[5]
+	mi := &file_billing_v1_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +502,7 @@ func (x *InvoiceLine) String() string {
 func (*InvoiceLine) ProtoMessage() {}
 
 func (x *InvoiceLine) ProtoReflect() protoreflect.Message {
-	mi := &file_billing_v1_events_proto_msgTypes[5]
+	mi := &file_billing_v1_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +515,7 @@ func (x *InvoiceLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvoiceLine.ProtoReflect.Descriptor instead.
 func (*InvoiceLine) Descriptor() ([]byte, []int) {
-	return file_billing_v1_events_proto_rawDescGZIP(), []int{5}
+	return file_billing_v1_events_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *InvoiceLine) GetIdentity() string {
@@ -531,7 +619,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_billing_v1_events_proto_msgTypes[6]
+	mi := &file_billing_v1_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +631,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_billing_v1_events_proto_msgTypes[6]
+	mi := &file_billing_v1_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +644,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_billing_v1_events_proto_rawDescGZIP(), []int{6}
+	return file_billing_v1_events_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Evidence) GetAnswered() uint64 {
@@ -634,13 +722,20 @@ const file_billing_v1_events_proto_rawDesc = "" +
 	"\vInvoiceHeld\x12\x18\n" +
 	"\ainvoice\x18\x01 \x01(\tR\ainvoice\x12\x14\n" +
 	"\x05cause\x18\x02 \x01(\tR\x05cause\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xb1\x01\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x85\x02\n" +
 	"\x10InvoiceFinalized\x12\x18\n" +
 	"\ainvoice\x18\x01 \x01(\tR\ainvoice\x12\x16\n" +
 	"\x06series\x18\x02 \x01(\tR\x06series\x12\x16\n" +
 	"\x06number\x18\x03 \x01(\x04R\x06number\x12!\n" +
 	"\ffinalized_at\x18\x04 \x01(\x03R\vfinalizedAt\x120\n" +
-	"\bevidence\x18\x05 \x01(\v2\x14.billing.v1.EvidenceR\bevidence\"\xc8\x02\n" +
+	"\bevidence\x18\x05 \x01(\v2\x14.billing.v1.EvidenceR\bevidence\x12)\n" +
+	"\x06seller\x18\x06 \x01(\v2\x11.billing.v1.PartyR\x06seller\x12'\n" +
+	"\x05buyer\x18\a \x01(\v2\x11.billing.v1.PartyR\x05buyer\"[\n" +
+	"\x05Party\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05title\x18\x03 \x01(\tR\x05title\x12\x18\n" +
+	"\acountry\x18\x04 \x01(\tR\acountry\"\xc8\x02\n" +
 	"\vInvoiceLine\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\tR\bidentity\x12\x14\n" +
 	"\x05price\x18\x02 \x01(\tR\x05price\x12\x14\n" +
@@ -680,26 +775,29 @@ func file_billing_v1_events_proto_rawDescGZIP() []byte {
 	return file_billing_v1_events_proto_rawDescData
 }
 
-var file_billing_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_billing_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_billing_v1_events_proto_goTypes = []any{
 	(*BillingRunStarted)(nil),  // 0: billing.v1.BillingRunStarted
 	(*BillingRunFinished)(nil), // 1: billing.v1.BillingRunFinished
 	(*InvoiceDrafted)(nil),     // 2: billing.v1.InvoiceDrafted
 	(*InvoiceHeld)(nil),        // 3: billing.v1.InvoiceHeld
 	(*InvoiceFinalized)(nil),   // 4: billing.v1.InvoiceFinalized
-	(*InvoiceLine)(nil),        // 5: billing.v1.InvoiceLine
-	(*Evidence)(nil),           // 6: billing.v1.Evidence
-	nil,                        // 7: billing.v1.Evidence.WatermarkEntry
+	(*Party)(nil),              // 5: billing.v1.Party
+	(*InvoiceLine)(nil),        // 6: billing.v1.InvoiceLine
+	(*Evidence)(nil),           // 7: billing.v1.Evidence
+	nil,                        // 8: billing.v1.Evidence.WatermarkEntry
 }
 var file_billing_v1_events_proto_depIdxs = []int32{
-	5, // 0: billing.v1.InvoiceDrafted.lines:type_name -> billing.v1.InvoiceLine
-	6, // 1: billing.v1.InvoiceFinalized.evidence:type_name -> billing.v1.Evidence
-	7, // 2: billing.v1.Evidence.watermark:type_name -> billing.v1.Evidence.WatermarkEntry
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	6, // 0: billing.v1.InvoiceDrafted.lines:type_name -> billing.v1.InvoiceLine
+	7, // 1: billing.v1.InvoiceFinalized.evidence:type_name -> billing.v1.Evidence
+	5, // 2: billing.v1.InvoiceFinalized.seller:type_name -> billing.v1.Party
+	5, // 3: billing.v1.InvoiceFinalized.buyer:type_name -> billing.v1.Party
+	8, // 4: billing.v1.Evidence.watermark:type_name -> billing.v1.Evidence.WatermarkEntry
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_billing_v1_events_proto_init() }
@@ -713,7 +811,7 @@ func file_billing_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_billing_v1_events_proto_rawDesc), len(file_billing_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

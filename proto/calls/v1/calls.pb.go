@@ -641,8 +641,12 @@ type CallBatch struct {
 	// this boot up to here, or of earlier boots that are closed.
 	SealedUntil int64 `protobuf:"fixed64,5,opt,name=sealed_until,json=sealedUntil,proto3" json:"sealed_until,omitempty"`
 	// This boot has ended and the batch ends its records: no later batch of it will come.
-	BootClosed    bool          `protobuf:"varint,6,opt,name=boot_closed,json=bootClosed,proto3" json:"boot_closed,omitempty"`
-	Calls         []*CallRecord `protobuf:"bytes,7,rep,name=calls,proto3" json:"calls,omitempty"`
+	BootClosed bool          `protobuf:"varint,6,opt,name=boot_closed,json=bootClosed,proto3" json:"boot_closed,omitempty"`
+	Calls      []*CallRecord `protobuf:"bytes,7,rep,name=calls,proto3" json:"calls,omitempty"`
+	// Numbers of this boot below first_seq + count whose calls go on: a streamed answer takes its number when it begins. Each of
+	// them completes at or after sealed_until. Ascending; all of them when open_listed is set, else the batch does not say.
+	OpenSeqs      []uint64 `protobuf:"varint,8,rep,packed,name=open_seqs,json=openSeqs,proto3" json:"open_seqs,omitempty"`
+	OpenListed    bool     `protobuf:"varint,9,opt,name=open_listed,json=openListed,proto3" json:"open_listed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -726,6 +730,20 @@ func (x *CallBatch) GetCalls() []*CallRecord {
 	return nil
 }
 
+func (x *CallBatch) GetOpenSeqs() []uint64 {
+	if x != nil {
+		return x.OpenSeqs
+	}
+	return nil
+}
+
+func (x *CallBatch) GetOpenListed() bool {
+	if x != nil {
+		return x.OpenListed
+	}
+	return false
+}
+
 var File_calls_v1_calls_proto protoreflect.FileDescriptor
 
 const file_calls_v1_calls_proto_rawDesc = "" +
@@ -791,7 +809,7 @@ const file_calls_v1_calls_proto_rawDesc = "" +
 	"\x06reason\x18' \x01(\x0e2\x10.calls.v1.ReasonR\x06reason\x12\x1d\n" +
 	"\n" +
 	"call_units\x18( \x01(\tR\tcallUnits\x127\n" +
-	"\flease_spends\x18) \x03(\v2\x14.calls.v1.LeaseSpendR\vleaseSpends\"\xdc\x01\n" +
+	"\flease_spends\x18) \x03(\v2\x14.calls.v1.LeaseSpendR\vleaseSpends\"\x9a\x02\n" +
 	"\tCallBatch\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\tR\agateway\x12\x12\n" +
 	"\x04boot\x18\x02 \x01(\x04R\x04boot\x12\x1b\n" +
@@ -800,7 +818,10 @@ const file_calls_v1_calls_proto_rawDesc = "" +
 	"\fsealed_until\x18\x05 \x01(\x10R\vsealedUntil\x12\x1f\n" +
 	"\vboot_closed\x18\x06 \x01(\bR\n" +
 	"bootClosed\x12*\n" +
-	"\x05calls\x18\a \x03(\v2\x14.calls.v1.CallRecordR\x05calls*j\n" +
+	"\x05calls\x18\a \x03(\v2\x14.calls.v1.CallRecordR\x05calls\x12\x1b\n" +
+	"\topen_seqs\x18\b \x03(\x04R\bopenSeqs\x12\x1f\n" +
+	"\vopen_listed\x18\t \x01(\bR\n" +
+	"openListed*j\n" +
 	"\tResponder\x12\x19\n" +
 	"\x15RESPONDER_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RESPONDER_UPSTREAM\x10\x01\x12\x15\n" +

@@ -631,6 +631,70 @@ func (x *APIVersionStageChanged) GetTo() string {
 	return ""
 }
 
+// RoutesBound: what a version answers to belongs to its tenant from now on, also once the version is retired or answers to
+// something else: no other tenant gets the traffic that callers send there with their credentials. Streams of type "api-version".
+type RoutesBound struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ApiVersion string                 `protobuf:"bytes,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	// As in Route.
+	Hosts []string `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// First segment of the prefix; empty for the prefix "/", which is the whole of the hosts.
+	Segment       string `protobuf:"bytes,3,opt,name=segment,proto3" json:"segment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoutesBound) Reset() {
+	*x = RoutesBound{}
+	mi := &file_catalog_v1_events_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoutesBound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoutesBound) ProtoMessage() {}
+
+func (x *RoutesBound) ProtoReflect() protoreflect.Message {
+	mi := &file_catalog_v1_events_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoutesBound.ProtoReflect.Descriptor instead.
+func (*RoutesBound) Descriptor() ([]byte, []int) {
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RoutesBound) GetApiVersion() string {
+	if x != nil {
+		return x.ApiVersion
+	}
+	return ""
+}
+
+func (x *RoutesBound) GetHosts() []string {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *RoutesBound) GetSegment() string {
+	if x != nil {
+		return x.Segment
+	}
+	return ""
+}
+
 // ProductCreated: a product came into being. Streams of type "product".
 type ProductCreated struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -645,7 +709,7 @@ type ProductCreated struct {
 
 func (x *ProductCreated) Reset() {
 	*x = ProductCreated{}
-	mi := &file_catalog_v1_events_proto_msgTypes[9]
+	mi := &file_catalog_v1_events_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +721,7 @@ func (x *ProductCreated) String() string {
 func (*ProductCreated) ProtoMessage() {}
 
 func (x *ProductCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[9]
+	mi := &file_catalog_v1_events_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +734,7 @@ func (x *ProductCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductCreated.ProtoReflect.Descriptor instead.
 func (*ProductCreated) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{9}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProductCreated) GetProduct() string {
@@ -713,7 +777,7 @@ type ProductChanged struct {
 
 func (x *ProductChanged) Reset() {
 	*x = ProductChanged{}
-	mi := &file_catalog_v1_events_proto_msgTypes[10]
+	mi := &file_catalog_v1_events_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +789,7 @@ func (x *ProductChanged) String() string {
 func (*ProductChanged) ProtoMessage() {}
 
 func (x *ProductChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[10]
+	mi := &file_catalog_v1_events_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +802,7 @@ func (x *ProductChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductChanged.ProtoReflect.Descriptor instead.
 func (*ProductChanged) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{10}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProductChanged) GetProduct() string {
@@ -777,7 +841,7 @@ type PlanPublished struct {
 
 func (x *PlanPublished) Reset() {
 	*x = PlanPublished{}
-	mi := &file_catalog_v1_events_proto_msgTypes[11]
+	mi := &file_catalog_v1_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +853,7 @@ func (x *PlanPublished) String() string {
 func (*PlanPublished) ProtoMessage() {}
 
 func (x *PlanPublished) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[11]
+	mi := &file_catalog_v1_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +866,7 @@ func (x *PlanPublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPublished.ProtoReflect.Descriptor instead.
 func (*PlanPublished) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{11}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PlanPublished) GetPlan() string {
@@ -850,7 +914,7 @@ type PlanRetired struct {
 
 func (x *PlanRetired) Reset() {
 	*x = PlanRetired{}
-	mi := &file_catalog_v1_events_proto_msgTypes[12]
+	mi := &file_catalog_v1_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +926,7 @@ func (x *PlanRetired) String() string {
 func (*PlanRetired) ProtoMessage() {}
 
 func (x *PlanRetired) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[12]
+	mi := &file_catalog_v1_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +939,7 @@ func (x *PlanRetired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetired.ProtoReflect.Descriptor instead.
 func (*PlanRetired) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{12}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanRetired) GetPlan() string {
@@ -897,7 +961,7 @@ type RulesetChanged struct {
 
 func (x *RulesetChanged) Reset() {
 	*x = RulesetChanged{}
-	mi := &file_catalog_v1_events_proto_msgTypes[13]
+	mi := &file_catalog_v1_events_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +973,7 @@ func (x *RulesetChanged) String() string {
 func (*RulesetChanged) ProtoMessage() {}
 
 func (x *RulesetChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[13]
+	mi := &file_catalog_v1_events_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +986,7 @@ func (x *RulesetChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RulesetChanged.ProtoReflect.Descriptor instead.
 func (*RulesetChanged) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{13}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RulesetChanged) GetRuleset() string {
@@ -956,7 +1020,7 @@ type RulesetDeleted struct {
 
 func (x *RulesetDeleted) Reset() {
 	*x = RulesetDeleted{}
-	mi := &file_catalog_v1_events_proto_msgTypes[14]
+	mi := &file_catalog_v1_events_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1032,7 @@ func (x *RulesetDeleted) String() string {
 func (*RulesetDeleted) ProtoMessage() {}
 
 func (x *RulesetDeleted) ProtoReflect() protoreflect.Message {
-	mi := &file_catalog_v1_events_proto_msgTypes[14]
+	mi := &file_catalog_v1_events_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1045,7 @@ func (x *RulesetDeleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RulesetDeleted.ProtoReflect.Descriptor instead.
 func (*RulesetDeleted) Descriptor() ([]byte, []int) {
-	return file_catalog_v1_events_proto_rawDescGZIP(), []int{14}
+	return file_catalog_v1_events_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RulesetDeleted) GetRuleset() string {
@@ -1049,7 +1113,12 @@ const file_catalog_v1_events_proto_rawDesc = "" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
 	"apiVersion\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x03 \x01(\tR\x02to\"\x8e\x01\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\"^\n" +
+	"\vRoutesBound\x12\x1f\n" +
+	"\vapi_version\x18\x01 \x01(\tR\n" +
+	"apiVersion\x12\x14\n" +
+	"\x05hosts\x18\x02 \x03(\tR\x05hosts\x12\x18\n" +
+	"\asegment\x18\x03 \x01(\tR\asegment\"\x8e\x01\n" +
 	"\x0eProductCreated\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12+\n" +
@@ -1086,7 +1155,7 @@ func file_catalog_v1_events_proto_rawDescGZIP() []byte {
 	return file_catalog_v1_events_proto_rawDescData
 }
 
-var file_catalog_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_catalog_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_catalog_v1_events_proto_goTypes = []any{
 	(*APICreated)(nil),             // 0: catalog.v1.APICreated
 	(*APIChanged)(nil),             // 1: catalog.v1.APIChanged
@@ -1097,30 +1166,31 @@ var file_catalog_v1_events_proto_goTypes = []any{
 	(*LintSummary)(nil),            // 6: catalog.v1.LintSummary
 	(*APIVersionConfigured)(nil),   // 7: catalog.v1.APIVersionConfigured
 	(*APIVersionStageChanged)(nil), // 8: catalog.v1.APIVersionStageChanged
-	(*ProductCreated)(nil),         // 9: catalog.v1.ProductCreated
-	(*ProductChanged)(nil),         // 10: catalog.v1.ProductChanged
-	(*PlanPublished)(nil),          // 11: catalog.v1.PlanPublished
-	(*PlanRetired)(nil),            // 12: catalog.v1.PlanRetired
-	(*RulesetChanged)(nil),         // 13: catalog.v1.RulesetChanged
-	(*RulesetDeleted)(nil),         // 14: catalog.v1.RulesetDeleted
-	(*APISpec)(nil),                // 15: catalog.v1.APISpec
-	(*APIVersionSpec)(nil),         // 16: catalog.v1.APIVersionSpec
-	(*ProductSpec)(nil),            // 17: catalog.v1.ProductSpec
-	(*PlanSpec)(nil),               // 18: catalog.v1.PlanSpec
-	(*RulesetSpec)(nil),            // 19: catalog.v1.RulesetSpec
+	(*RoutesBound)(nil),            // 9: catalog.v1.RoutesBound
+	(*ProductCreated)(nil),         // 10: catalog.v1.ProductCreated
+	(*ProductChanged)(nil),         // 11: catalog.v1.ProductChanged
+	(*PlanPublished)(nil),          // 12: catalog.v1.PlanPublished
+	(*PlanRetired)(nil),            // 13: catalog.v1.PlanRetired
+	(*RulesetChanged)(nil),         // 14: catalog.v1.RulesetChanged
+	(*RulesetDeleted)(nil),         // 15: catalog.v1.RulesetDeleted
+	(*APISpec)(nil),                // 16: catalog.v1.APISpec
+	(*APIVersionSpec)(nil),         // 17: catalog.v1.APIVersionSpec
+	(*ProductSpec)(nil),            // 18: catalog.v1.ProductSpec
+	(*PlanSpec)(nil),               // 19: catalog.v1.PlanSpec
+	(*RulesetSpec)(nil),            // 20: catalog.v1.RulesetSpec
 }
 var file_catalog_v1_events_proto_depIdxs = []int32{
-	15, // 0: catalog.v1.APICreated.spec:type_name -> catalog.v1.APISpec
-	15, // 1: catalog.v1.APIChanged.spec:type_name -> catalog.v1.APISpec
+	16, // 0: catalog.v1.APICreated.spec:type_name -> catalog.v1.APISpec
+	16, // 1: catalog.v1.APIChanged.spec:type_name -> catalog.v1.APISpec
 	4,  // 2: catalog.v1.Operation.security:type_name -> catalog.v1.Security
-	16, // 3: catalog.v1.APIVersionRegistered.spec:type_name -> catalog.v1.APIVersionSpec
+	17, // 3: catalog.v1.APIVersionRegistered.spec:type_name -> catalog.v1.APIVersionSpec
 	3,  // 4: catalog.v1.APIVersionRegistered.operations:type_name -> catalog.v1.Operation
 	6,  // 5: catalog.v1.APIVersionRegistered.lint:type_name -> catalog.v1.LintSummary
-	16, // 6: catalog.v1.APIVersionConfigured.spec:type_name -> catalog.v1.APIVersionSpec
-	17, // 7: catalog.v1.ProductCreated.spec:type_name -> catalog.v1.ProductSpec
-	17, // 8: catalog.v1.ProductChanged.spec:type_name -> catalog.v1.ProductSpec
-	18, // 9: catalog.v1.PlanPublished.spec:type_name -> catalog.v1.PlanSpec
-	19, // 10: catalog.v1.RulesetChanged.spec:type_name -> catalog.v1.RulesetSpec
+	17, // 6: catalog.v1.APIVersionConfigured.spec:type_name -> catalog.v1.APIVersionSpec
+	18, // 7: catalog.v1.ProductCreated.spec:type_name -> catalog.v1.ProductSpec
+	18, // 8: catalog.v1.ProductChanged.spec:type_name -> catalog.v1.ProductSpec
+	19, // 9: catalog.v1.PlanPublished.spec:type_name -> catalog.v1.PlanSpec
+	20, // 10: catalog.v1.RulesetChanged.spec:type_name -> catalog.v1.RulesetSpec
 	11, // [11:11] is the sub-list for method output_type
 	11, // [11:11] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
@@ -1140,7 +1210,7 @@ func file_catalog_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_catalog_v1_events_proto_rawDesc), len(file_catalog_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

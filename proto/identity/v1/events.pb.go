@@ -1014,7 +1014,11 @@ type SingleSignOnSet struct {
 	RolesClaim string         `protobuf:"bytes,4,opt,name=roles_claim,json=rolesClaim,proto3" json:"roles_claim,omitempty"`
 	Mappings   []*RoleMapping `protobuf:"bytes,5,rep,name=mappings,proto3" json:"mappings,omitempty"`
 	// Roles of whom no mapping fits; none means that they are refused.
-	DefaultRoles  []string `protobuf:"bytes,6,rep,name=default_roles,json=defaultRoles,proto3" json:"default_roles,omitempty"`
+	DefaultRoles []string `protobuf:"bytes,6,rep,name=default_roles,json=defaultRoles,proto3" json:"default_roles,omitempty"`
+	// What whoever set it may do. Members who are there already may at most that, or what their roles by single sign-on allow, to
+	// be found by their address.
+	Scopes        []string `protobuf:"bytes,7,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	Operator      bool     `protobuf:"varint,8,opt,name=operator,proto3" json:"operator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1089,6 +1093,20 @@ func (x *SingleSignOnSet) GetDefaultRoles() []string {
 		return x.DefaultRoles
 	}
 	return nil
+}
+
+func (x *SingleSignOnSet) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *SingleSignOnSet) GetOperator() bool {
+	if x != nil {
+		return x.Operator
+	}
+	return false
 }
 
 // RoleMapping gives roles for a value of a claim.
@@ -1195,10 +1213,15 @@ type TokenIssued struct {
 	Token  string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	Member string                 `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
 	Title  string                 `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
-	// What the token may do at most; empty means all that the member may.
+	// What the token may do at most, unless it is unlimited.
 	Scopes []string `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	// Seconds since the Unix epoch; 0 means never.
-	ExpiresAt     int64 `protobuf:"varint,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ExpiresAt int64 `protobuf:"varint,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// The token may do all that the member may. Where it is not set, as in events of before, tokens without scopes may.
+	Unlimited *bool `protobuf:"varint,6,opt,name=unlimited,proto3,oneof" json:"unlimited,omitempty"`
+	// The token may act on the installation while the member may. Where it is not set, as in events of before, tokens without
+	// scopes may.
+	Operator      *bool `protobuf:"varint,7,opt,name=operator,proto3,oneof" json:"operator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1266,6 +1289,20 @@ func (x *TokenIssued) GetExpiresAt() int64 {
 		return x.ExpiresAt
 	}
 	return 0
+}
+
+func (x *TokenIssued) GetUnlimited() bool {
+	if x != nil && x.Unlimited != nil {
+		return *x.Unlimited
+	}
+	return false
+}
+
+func (x *TokenIssued) GetOperator() bool {
+	if x != nil && x.Operator != nil {
+		return *x.Operator
+	}
+	return false
 }
 
 // TokenRevoked: a personal access token is void.
@@ -2176,7 +2213,7 @@ const file_identity_v1_events_proto_rawDesc = "" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x16\n" +
 	"\x06scopes\x18\x03 \x03(\tR\x06scopes\"!\n" +
 	"\vRoleDeleted\x12\x12\n" +
-	"\x04role\x18\x01 \x01(\tR\x04role\"\xda\x01\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\"\x8e\x02\n" +
 	"\x0fSingleSignOnSet\x12\x16\n" +
 	"\x06issuer\x18\x01 \x01(\tR\x06issuer\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x16\n" +
@@ -2184,19 +2221,26 @@ const file_identity_v1_events_proto_rawDesc = "" +
 	"\vroles_claim\x18\x04 \x01(\tR\n" +
 	"rolesClaim\x124\n" +
 	"\bmappings\x18\x05 \x03(\v2\x18.identity.v1.RoleMappingR\bmappings\x12#\n" +
-	"\rdefault_roles\x18\x06 \x03(\tR\fdefaultRoles\"9\n" +
+	"\rdefault_roles\x18\x06 \x03(\tR\fdefaultRoles\x12\x16\n" +
+	"\x06scopes\x18\a \x03(\tR\x06scopes\x12\x1a\n" +
+	"\boperator\x18\b \x01(\bR\boperator\"9\n" +
 	"\vRoleMapping\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\tR\x05value\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\"-\n" +
 	"\x13SingleSignOnRemoved\x12\x16\n" +
-	"\x06issuer\x18\x01 \x01(\tR\x06issuer\"\x88\x01\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\"\xe7\x01\n" +
 	"\vTokenIssued\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x14\n" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x12\x16\n" +
 	"\x06scopes\x18\x04 \x03(\tR\x06scopes\x12\x1d\n" +
 	"\n" +
-	"expires_at\x18\x05 \x01(\x03R\texpiresAt\"$\n" +
+	"expires_at\x18\x05 \x01(\x03R\texpiresAt\x12!\n" +
+	"\tunlimited\x18\x06 \x01(\bH\x00R\tunlimited\x88\x01\x01\x12\x1f\n" +
+	"\boperator\x18\a \x01(\bH\x01R\boperator\x88\x01\x01B\f\n" +
+	"\n" +
+	"_unlimitedB\v\n" +
+	"\t_operator\"$\n" +
 	"\fTokenRevoked\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\"B\n" +
 	"\x0fSigningKeyAdded\x12\x10\n" +
@@ -2330,6 +2374,7 @@ func file_identity_v1_events_proto_init() {
 	if File_identity_v1_events_proto != nil {
 		return
 	}
+	file_identity_v1_events_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -481,15 +481,18 @@ func (x *UsageRequest) GetEnd() int64 {
 type UsageReply struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Meters []*MeterUsage          `protobuf:"bytes,1,rep,name=meters,proto3" json:"meters,omitempty"`
-	// Whether every live gateway has sealed past the end of the period.
+	// Whether every live gateway has sealed past the end of the period, and what came before its end is metered.
 	Sealed bool `protobuf:"varint,2,opt,name=sealed,proto3" json:"sealed,omitempty"`
 	// Gateways that have not sealed past it, with the time until which each has.
 	Unsealed map[string]int64 `protobuf:"bytes,3,rep,name=unsealed,proto3" json:"unsealed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Holes that are open in this tenant's period.
 	OpenGaps uint64 `protobuf:"varint,4,opt,name=open_gaps,json=openGaps,proto3" json:"open_gaps,omitempty"`
 	// Last stream sequence applied, by partition.
-	Watermark     map[uint32]uint64 `protobuf:"bytes,5,rep,name=watermark,proto3" json:"watermark,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	Counts        *CallCounts       `protobuf:"bytes,6,opt,name=counts,proto3" json:"counts,omitempty"`
+	Watermark map[uint32]uint64 `protobuf:"bytes,5,rep,name=watermark,proto3" json:"watermark,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Counts    *CallCounts       `protobuf:"bytes,6,opt,name=counts,proto3" json:"counts,omitempty"`
+	// Partitions of which messages from before the end are not metered yet: one may be the first of a gateway. Looked at when every
+	// gateway that is known has sealed.
+	Behind        []uint32 `protobuf:"varint,7,rep,packed,name=behind,proto3" json:"behind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -562,6 +565,13 @@ func (x *UsageReply) GetWatermark() map[uint32]uint64 {
 func (x *UsageReply) GetCounts() *CallCounts {
 	if x != nil {
 		return x.Counts
+	}
+	return nil
+}
+
+func (x *UsageReply) GetBehind() []uint32 {
+	if x != nil {
+		return x.Behind
 	}
 	return nil
 }
@@ -881,7 +891,7 @@ const file_metering_v1_rpc_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\"\n" +
 	"\fsubscription\x18\x02 \x01(\tR\fsubscription\x12\x14\n" +
 	"\x05start\x18\x03 \x01(\x03R\x05start\x12\x10\n" +
-	"\x03end\x18\x04 \x01(\x03R\x03end\"\xa7\x03\n" +
+	"\x03end\x18\x04 \x01(\x03R\x03end\"\xbf\x03\n" +
 	"\n" +
 	"UsageReply\x12/\n" +
 	"\x06meters\x18\x01 \x03(\v2\x17.metering.v1.MeterUsageR\x06meters\x12\x16\n" +
@@ -889,7 +899,8 @@ const file_metering_v1_rpc_proto_rawDesc = "" +
 	"\bunsealed\x18\x03 \x03(\v2%.metering.v1.UsageReply.UnsealedEntryR\bunsealed\x12\x1b\n" +
 	"\topen_gaps\x18\x04 \x01(\x04R\bopenGaps\x12D\n" +
 	"\twatermark\x18\x05 \x03(\v2&.metering.v1.UsageReply.WatermarkEntryR\twatermark\x12/\n" +
-	"\x06counts\x18\x06 \x01(\v2\x17.metering.v1.CallCountsR\x06counts\x1a;\n" +
+	"\x06counts\x18\x06 \x01(\v2\x17.metering.v1.CallCountsR\x06counts\x12\x16\n" +
+	"\x06behind\x18\a \x03(\rR\x06behind\x1a;\n" +
 	"\rUnsealedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1a<\n" +

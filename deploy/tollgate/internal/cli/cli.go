@@ -32,6 +32,7 @@ type commands struct {
 	Calls     callsCommand     `cmd:"" help:"Look at calls."`
 	Usage     usageCommand     `cmd:"" help:"What was used, by time and dimension."`
 	Quotas    quotasCommand    `cmd:"" help:"What is left of a subscription's quotas, and when they will be used up."`
+	Audit     auditCommand     `cmd:"" help:"Who did what, when and from where, in every service, the newest first."`
 	Grafana   grafanaCommand   `cmd:"" help:"Dashboards for Grafana."`
 	Login     loginCommand     `cmd:"" help:"Sign in to a server, for the commands that follow."`
 	Logout    logoutCommand    `cmd:"" help:"Sign out."`
@@ -52,8 +53,11 @@ type environment struct {
 // errDifferent ends a command with exit code 1 without a message: the output has said it.
 var errDifferent = errors.New("there is a difference")
 
+// exitInterrupted is the exit code of a command that was interrupted before it had done its work, as shells have it: 128 and SIGINT.
+const exitInterrupted = 130
+
 // Main parses args (with the program's name first), runs the command and returns the exit code: 0 success, 1 failure or a
-// difference found, 2 wrong use.
+// difference found, 2 wrong use, 130 interrupted. Commands that run until they are interrupted end with 0.
 func Main(args []string, stdout, stderr io.Writer, lookup func(string) (string, bool)) int {
 	var c commands
 	exit := -1
@@ -82,8 +86,11 @@ func Main(args []string, stdout, stderr io.Writer, lookup func(string) (string, 
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run(env)
 	switch {
-	case err == nil || errors.Is(err, context.Canceled):
+	case err == nil:
 		return 0
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintf(stderr, "tollgate: interrupted: %s\n", err)
+		return exitInterrupted
 	case errors.Is(err, errDifferent):
 		return 1
 	}

@@ -68,6 +68,9 @@ func TestWrongUse(t *testing.T) {
 		"unknown command": {[]string{"aply"}, 2, "tollgate --help"},
 		"bad day":         {[]string{"reconcile", "--from", "yesterday", "--to", "2026-11-02"}, 1, `--from: "yesterday" is not a time`},
 		"no database":     {[]string{"grafana", "provision", "--url", "http://127.0.0.1:1", "--token", "x", "--clickhouse", "tcp://x"}, 1, "--clickhouse: want clickhouse://"},
+		"no audit":        {[]string{"audit", "--service", "catalog,gateway"}, 1, `--service: "gateway" has no audit`},
+		"no entries":      {[]string{"audit", "--limit", "0"}, 1, "--limit: 0 is not 1 or more"},
+		"no such day":     {[]string{"audit", "--since", "yesterday"}, 1, `--since: "yesterday" is not a time`},
 		"no tenants":      {[]string{"grafana", "users", "--tenants", "nowhere.yaml"}, 1, "--tenants: open nowhere.yaml"},
 		"nobody there":    {[]string{"get", "apis", "--server", "http://127.0.0.1:1", "--token", "x"}, 1, "is `tollgate up` running?"},
 	} {

@@ -168,15 +168,6 @@ func readLogin() (*login, error) {
 	return &l, nil
 }
 
-// keptLogin returns a client of the server that is signed in to; nil for none.
-func keptLogin() (*client.Client, error) {
-	l, err := readLogin()
-	if l == nil || err != nil {
-		return nil, err
-	}
-	return client.New(l.Server, l.Token), nil
-}
-
 // prompt asks on the terminal; what comes from a pipe is read line by line.
 type prompt struct {
 	in     *os.File

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -13,8 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"gopkg.in/yaml.v3"
 
 	"github.com/tollgate/tollgate/deploy/tollgate/internal/manifest"
 	"github.com/tollgate/tollgate/libs/operation"
@@ -99,34 +96,42 @@ func printDiff(w io.Writer, changes []resource.Change) error {
 			continue
 		}
 		fmt.Fprintf(w, "%s %s\n", label(c), c.Action)
-		before, err := flatten(c.Before)
-		if err != nil {
+		if err := printChange(w, "spec", c.Before, c.After); err != nil {
 			return err
 		}
-		after, err := flatten(c.After)
-		if err != nil {
-			return err
+	}
+	return nil
+}
+
+// printChange shows the fields in which two documents differ, whose paths begin with root.
+func printChange(w io.Writer, root string, rawBefore, rawAfter json.RawMessage) error {
+	before, err := flatten(root, rawBefore)
+	if err != nil {
+		return err
+	}
+	after, err := flatten(root, rawAfter)
+	if err != nil {
+		return err
+	}
+	paths := slices.Compact(slices.Sorted(slices.Values(slices.AppendSeq(slices.Collect(maps.Keys(before)), maps.Keys(after)))))
+	for _, path := range paths {
+		old, was := before[path]
+		now, is := after[path]
+		if was && is && old == now {
+			continue
 		}
-		paths := slices.Compact(slices.Sorted(slices.Values(slices.AppendSeq(slices.Collect(maps.Keys(before)), maps.Keys(after)))))
-		for _, path := range paths {
-			old, was := before[path]
-			now, is := after[path]
-			if was && is && old == now {
-				continue
-			}
-			if was {
-				fmt.Fprintf(w, "  - %s: %s\n", path, old)
-			}
-			if is {
-				fmt.Fprintf(w, "  + %s: %s\n", path, now)
-			}
+		if was {
+			fmt.Fprintf(w, "  - %s: %s\n", path, old)
+		}
+		if is {
+			fmt.Fprintf(w, "  + %s: %s\n", path, now)
 		}
 	}
 	return nil
 }
 
 // flatten turns a spec into its leaves by their paths.
-func flatten(raw json.RawMessage) (map[string]string, error) {
+func flatten(root string, raw json.RawMessage) (map[string]string, error) {
 	leaves := map[string]string{}
 	if len(raw) == 0 {
 		return leaves, nil
@@ -135,7 +140,7 @@ func flatten(raw json.RawMessage) (map[string]string, error) {
 	if err := json.Unmarshal(raw, &value); err != nil {
 		return nil, fmt.Errorf("read specification: %w", err)
 	}
-	walk("spec", value, leaves)
+	walk(root, value, leaves)
 	return leaves, nil
 }
 
@@ -171,19 +176,15 @@ func (e *exportCommand) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	var all []resource.Resource
-	for _, service := range resource.Services() {
-		var part resource.Export
-		if err := api.Do(ctx, http.MethodGet, "/"+service+"/v1/export", nil, &part); err != nil {
-			return err
-		}
-		all = append(all, part.Resources...)
+	all, err := api.Export(ctx)
+	if err != nil {
+		return err
 	}
 	if e.Output == "json" && e.Dir == "" {
 		return printJSON(env.stdout, resource.Export{Resources: all})
 	}
 	if e.Dir == "" {
-		return writeDocuments(env.stdout, all)
+		return writeResources(env.stdout, all, nil)
 	}
 	if err := os.MkdirAll(e.Dir, 0o755); err != nil {
 		return fmt.Errorf("export: %w", err)
@@ -206,64 +207,11 @@ func exportFile(path string, resources []resource.Resource) error {
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	if err := writeDocuments(f, resources); err != nil {
+	if err := writeResources(f, resources, documentFiles{filepath.Dir(path)}.write); err != nil {
 		_ = f.Close()
 		return err
 	}
 	return f.Close()
-}
-
-func writeDocuments(w io.Writer, resources []resource.Resource) error {
-	if len(resources) == 0 {
-		return nil
-	}
-	encoder := yaml.NewEncoder(w)
-	encoder.SetIndent(2)
-	for _, r := range resources {
-		raw, err := json.Marshal(r)
-		if err != nil {
-			return fmt.Errorf("export: %w", err)
-		}
-		// JSON is YAML: read as nodes, it keeps the order and the digits of what the service sent.
-		var node yaml.Node
-		if err := yaml.Unmarshal(raw, &node); err != nil {
-			return fmt.Errorf("export: %w", err)
-		}
-		if err := unpack(&node); err != nil {
-			return fmt.Errorf("export: %w", err)
-		}
-		blockStyle(&node)
-		if err := encoder.Encode(&node); err != nil {
-			return fmt.Errorf("export: %w", err)
-		}
-	}
-	return encoder.Close()
-}
-
-// unpack writes documents that were sent compressed as they are.
-func unpack(n *yaml.Node) error {
-	var err error
-	if n.Kind == yaml.ScalarNode {
-		n.Value, err = manifest.Unpack(n.Value)
-	}
-	for _, c := range n.Content {
-		err = errors.Join(err, unpack(c))
-	}
-	return err
-}
-
-// blockStyle removes the JSON look; strings that would read as something else stay quoted.
-func blockStyle(n *yaml.Node) {
-	n.Style &^= yaml.FlowStyle
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
-		n.Style = 0
-		if strings.Contains(n.Value, "\n") {
-			n.Style = yaml.LiteralStyle
-		}
-	}
-	for _, c := range n.Content {
-		blockStyle(c)
-	}
 }
 
 // collections maps what people may call a kind to the path of its list.
@@ -271,7 +219,7 @@ var collections = map[string]string{
 	"accounts": "/identity/v1/accounts", "applications": "/identity/v1/applications", "members": "/identity/v1/members",
 	"tokens": "/identity/v1/tokens", "tenants": "/identity/v1/tenants",
 	"apis": "/catalog/v1/apis", "apiversions": "/catalog/v1/api-versions", "products": "/catalog/v1/products", "plans": "/catalog/v1/plans",
-	"subscriptions": "/subscription/v1/subscriptions", "invoices": "/billing/v1/invoices", "runs": "/billing/v1/runs",
+	"subscriptions": "/subscription/v1/subscriptions", "invoices": "/billing/v1/invoices", "runs": "/billing/v1/runs", "periods": "/billing/v1/periods",
 	"gateways": "/metering/v1/gateways", "gaps": "/metering/v1/gaps", "holds": "/metering/v1/periods/holds",
 	"roles": "/identity/v1/roles", "sessions": "/identity/v1/sessions",
 	"alertrules": "/analytics/v1/alert-rules", "reports": "/analytics/v1/reports",

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 
@@ -34,12 +35,20 @@ func (u *upCommand) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	return suite.Run(ctx, suite.Config{
+	return untilInterrupted(ctx, suite.Run(ctx, suite.Config{
 		Data: u.Data, Listen: u.Listen, Admin: u.Admin, Services: services, Sample: u.Sample,
 		NATSURL: u.NATSURL, PostgresURL: u.PostgresURL, ClickHouseURL: u.ClickHouseURL,
 		MailURL: u.MailURL, MailFrom: u.MailFrom, AllowPrivate: u.AllowPrivate,
 		Program: env.program, ClickHouseChild: []string{program, "clickhouse-engine"}, Out: env.stdout,
-	})
+	}))
+}
+
+// untilInterrupted is the outcome of what runs until it is interrupted: that is no failure.
+func untilInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // inspectCommand is the process that reads documents which nobody trusts: catalog starts it.
@@ -55,5 +64,5 @@ type clickHouseCommand struct{}
 
 // Run serves until the parent is gone.
 func (*clickHouseCommand) Run(ctx context.Context, env *environment) error {
-	return chserver.RunChild(ctx, os.Stdin, slog.New(slog.NewJSONHandler(env.stderr, nil)))
+	return untilInterrupted(ctx, chserver.RunChild(ctx, os.Stdin, slog.New(slog.NewJSONHandler(env.stderr, nil))))
 }

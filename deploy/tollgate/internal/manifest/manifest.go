@@ -21,7 +21,7 @@ import (
 )
 
 // maxFile is the largest file that is read, in bytes.
-const maxFile = 8 << 20
+const maxFile = 64 << 20
 
 // Item is one document of a file.
 type Item struct {
@@ -49,7 +49,8 @@ func (p Problem) Error() string {
 }
 
 // Load reads files, and the files of directories (not of directories in them), and checks every document. All that is
-// wrong is returned at once, joined; each is a Problem. lookup gives the values of ${NAME}.
+// wrong is returned at once, joined; each is a Problem. lookup gives the values of ${NAME}, which are put into every text but documents;
+// $${ stands for ${.
 func Load(paths []string, lookup func(string) (string, bool)) ([]Item, error) {
 	files, err := expand(paths)
 	if err != nil {
@@ -154,7 +155,11 @@ func isResource(n *yaml.Node) bool {
 
 func decode(path string, n *yaml.Node, lookup func(string) (string, bool)) (Item, error) {
 	item := Item{File: path, node: n}
-	if err := substitute(path, n, lookup); err != nil {
+	document, inline := documentOf(n)
+	if !inline {
+		document = nil // its path may have variables; a document is left as it is
+	}
+	if err := substitute(path, n, document, lookup); err != nil {
 		return item, err
 	}
 	if err := inlineDocument(path, n); err != nil {

@@ -86,6 +86,51 @@ func TestALargeDocumentIsSentCompressed(t *testing.T) {
 	require.ErrorContains(t, err, "compressed document")
 }
 
+func TestVariables(t *testing.T) {
+	t.Parallel()
+	const document = `{"openapi":"3.1.0","servers":[{"url":"https://${HOST}/$${HOST}"}]}`
+	path := write(t, "a.yaml", `apiVersion: tollgate/v1
+kind: API
+metadata: {name: a}
+spec: {title: "${HOST}", description: "$${HOST} and ${HOST}, $$${HOST}, $HOST, ${NONE:-a default}"}
+---
+apiVersion: tollgate/v1
+kind: APIVersion
+metadata: {name: inline, api: a}
+spec: {openapi: '`+document+`'}
+---
+apiVersion: tollgate/v1
+kind: APIVersion
+metadata: {name: lines, api: a}
+spec:
+  openapi: |
+    # ${HOST}
+---
+apiVersion: tollgate/v1
+kind: APIVersion
+metadata: {name: file, api: a}
+spec: {openapi: "./${HOST}.json"}
+`)
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(path), "example.json"), []byte(document), 0o600))
+	items, err := manifest.Load([]string{path}, func(name string) (string, bool) { return "example", name == "HOST" })
+	require.NoError(t, err)
+	specs := make([]struct{ Title, Description, OpenAPI string }, len(items))
+	for i, item := range items {
+		require.NoError(t, json.Unmarshal(item.Spec, &specs[i]))
+	}
+	require.Equal(t, "example", specs[0].Title)
+	require.Equal(t, "${HOST} and example, $${HOST}, $HOST, a default", specs[0].Description)
+	require.Equal(t, []string{document, "# ${HOST}\n", document}, []string{specs[1].OpenAPI, specs[2].OpenAPI, specs[3].OpenAPI}, "documents are left as they are")
+}
+
+func TestADocumentThatIsNotTextIsRefused(t *testing.T) {
+	t.Parallel()
+	path := write(t, "a.yaml", "apiVersion: tollgate/v1\nkind: APIVersion\nmetadata: {name: a, api: b}\nspec: {openapi: latin.yaml}\n")
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(path), "latin.yaml"), []byte("title: M\xfcnchen\n"), 0o600))
+	_, err := manifest.Load([]string{path}, none)
+	require.ErrorContains(t, err, "a.yaml:4: spec.openapi: latin.yaml is not text in UTF-8")
+}
+
 func FuzzLoad(f *testing.F) {
 	f.Add("apiVersion: tollgate/v1\nkind: API\nmetadata: {name: a}\nspec: {title: A}\n")
 	f.Add("a: [1, {b: 2}]\n---\n- x\n")

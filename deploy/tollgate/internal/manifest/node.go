@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -60,13 +61,25 @@ func lineOf(n *yaml.Node, path string) int {
 	return line
 }
 
-var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}`)
+var variable = regexp.MustCompile(`\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}`)
 
-// substitute replaces ${NAME} and ${NAME:-default} in every string.
-func substitute(file string, n *yaml.Node, lookup func(string) (string, bool)) error {
+// escaped is what stands for "${" where nothing is to be replaced.
+const escaped = "$${"
+
+// Escape returns text in which Load replaces nothing.
+func Escape(text string) string { return strings.ReplaceAll(text, "${", escaped) }
+
+// substitute replaces ${NAME} and ${NAME:-default} in every string but except, and $${ by ${.
+func substitute(file string, n, except *yaml.Node, lookup func(string) (string, bool)) error {
+	if n == except {
+		return nil
+	}
 	if n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "${") {
 		var missing string
 		n.Value = variable.ReplaceAllStringFunc(n.Value, func(text string) string {
+			if text == escaped {
+				return "${"
+			}
 			m := variable.FindStringSubmatch(text)
 			if value, ok := lookup(m[1]); ok && value != "" {
 				return value
@@ -77,11 +90,11 @@ func substitute(file string, n *yaml.Node, lookup func(string) (string, bool)) e
 			return m[3]
 		})
 		if missing != "" {
-			return Problem{File: file, Line: n.Line, Message: fmt.Sprintf("the environment variable %s is not set; set it, or give a default as in ${%s:-value}", missing, missing)}
+			return Problem{File: file, Line: n.Line, Message: fmt.Sprintf("the environment variable %s is not set; set it, give a default as in ${%s:-value}, or write $${%s} for the text itself", missing, missing, missing)}
 		}
 	}
 	for _, c := range n.Content {
-		if err := substitute(file, c, lookup); err != nil {
+		if err := substitute(file, c, except, lookup); err != nil {
 			return err
 		}
 	}
@@ -98,22 +111,44 @@ const (
 	// maxDocument is the largest file that a field may name, in bytes.
 	maxDocument = 64 << 20
 	// packAbove is the size in bytes from which a document is sent compressed: requests have a bound.
-	packAbove = 2 << 20
+	packAbove = 64 << 10
 	// packedPrefix begins a compressed document: a data URL (RFC 2397) of gzip (RFC 6713).
 	packedPrefix = "data:application/gzip;base64,"
 )
 
-// inlineDocument replaces the path of a document by the document. A value of several lines is the document itself.
-func inlineDocument(file string, n *yaml.Node) error {
+// InlinedField is the field of a kind's spec that has a document, or names the file that does; empty for none.
+func InlinedField(kind string) string { return inlined[kind].field }
+
+// documentOf returns the field that has a document, or names its file, and says which; nil for none.
+func documentOf(n *yaml.Node) (document *yaml.Node, inline bool) {
 	kind := child(n, "kind")
 	if kind == nil {
+		return nil, false
+	}
+	document = child(child(n, "spec"), InlinedField(kind.Value))
+	if document == nil || document.Kind != yaml.ScalarNode {
+		return nil, false
+	}
+	return document, isInline(document.Value)
+}
+
+// isInline says whether a value is the document itself, and no path: it has several lines, begins a JSON object, or is compressed.
+func isInline(value string) bool {
+	return strings.ContainsAny(value, "\n\r") || strings.HasPrefix(strings.TrimLeft(value, " \t\ufeff"), "{") || strings.HasPrefix(value, packedPrefix)
+}
+
+// inlineDocument replaces the path of a document by the document. One that is there already is left as it is, but compressed when it is
+// large.
+func inlineDocument(file string, n *yaml.Node) error {
+	document, inline := documentOf(n)
+	if document == nil {
 		return nil
 	}
-	names := inlined[kind.Value]
-	document := child(child(n, "spec"), names.field)
-	if document == nil || document.Kind != yaml.ScalarNode || strings.Contains(document.Value, "\n") || strings.HasPrefix(document.Value, packedPrefix) {
+	if inline {
+		document.SetString(pack([]byte(document.Value)))
 		return nil
 	}
+	names := inlined[child(n, "kind").Value]
 	at := func(format string, args ...any) error {
 		return Problem{File: file, Line: document.Line, Field: "spec." + names.field, Message: fmt.Sprintf(format, args...)}
 	}
@@ -131,6 +166,9 @@ func inlineDocument(file string, n *yaml.Node) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return at("%s cannot be read: %s", document.Value, err)
+	}
+	if !utf8.Valid(data) {
+		return at("%s is not text in UTF-8", document.Value)
 	}
 	document.SetString(pack(data))
 	return nil

@@ -107,5 +107,7 @@ func (s *services) gateway() (runner, error) {
 	return gateway.New(gateway.Config{
 		Name: "gw1", Listen: s.config.Listen, AdminListen: s.config.Admin, DataDir: s.config.path("gateway"),
 		NATSURL: s.engines.natsURL, NATSReplicas: 1, Issuer: s.issuer(),
+		// Who runs the suite on one machine has the upstreams there too.
+		UpstreamAllowLoopback: true, IssuerKeysAllowPrivate: s.config.AllowPrivate,
 	}, gateway.Deps{Bus: s.bus, Log: s.log.With("service", "gateway"), Registry: telemetry.Registry()})
 }

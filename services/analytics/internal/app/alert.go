@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -130,7 +131,7 @@ func (a *Analytics) putAlertRule(ctx context.Context, tx *eventlog.Tx, name stri
 	if err := a.checkPut(ctx, tx, who.Tenant, name, spec.GetFilter(), spec.GetWebhook(), checkAlertRule(spec), assume); err != nil {
 		return none, nil, err
 	}
-	row, err := store.FindAlertRule(ctx, tx, who.Tenant, name)
+	row, err := store.LockAlertRule(ctx, tx, who.Tenant, name)
 	var before *analyticsv1.AlertRuleSpec
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
@@ -206,7 +207,7 @@ func (a *Analytics) DeleteAlertRule(ctx context.Context, nameOrID string) error 
 		if err != nil {
 			return struct{}{}, err
 		}
-		row, err := store.FindAlertRule(ctx, tx, who.Tenant, nameOrID)
+		row, err := store.LockAlertRule(ctx, tx, who.Tenant, nameOrID)
 		if err != nil {
 			return struct{}{}, notFound(err, "alert-rule-not-found", "There is no alert rule %s.", nameOrID)
 		}
@@ -268,12 +269,16 @@ func (a *Analytics) inActing(ctx context.Context, fn func(tx pgx.Tx, tenant stri
 const notValid = "The request is not valid."
 
 // measureRule measures what a rule looks at, up to a time.
-func (a *Analytics) measureRule(ctx context.Context, tx pgx.Tx, tenant string, spec *analyticsv1.AlertRuleSpec, end time.Time) (domain.Measured, error) {
+func (a *Analytics) measureRule(ctx context.Context, tenant string, spec *analyticsv1.AlertRuleSpec, end time.Time) (domain.Measured, error) {
 	window, err := time.ParseDuration(spec.GetWindow())
 	if err != nil {
 		return domain.Measured{}, err
 	}
-	equal, err := equalIn(ctx, tx, tenant, spec.GetFilter(), nil)
+	var equal []clickhouse.Equal
+	err = a.in(ctx, tenant, func(tx pgx.Tx) (err error) {
+		equal, err = equalIn(ctx, tx, tenant, spec.GetFilter(), nil)
+		return err
+	})
 	if err != nil {
 		return domain.Measured{}, err
 	}
@@ -322,6 +327,6 @@ func assumed(assume []string, kind, name string) bool {
 		store.Product: "Product", store.Plan: "Plan",
 	}
 	return slices.ContainsFunc(assume, func(key string) bool {
-		return key == kinds[kind]+" "+name || kind == store.Plan && len(key) > len(name) && key[:5] == "Plan " && key[len(key)-len(name)-1:] == "/"+name
+		return key == kinds[kind]+" "+name || kind == store.Plan && strings.HasPrefix(key, "Plan ") && strings.HasSuffix(key, "/"+name)
 	})
 }

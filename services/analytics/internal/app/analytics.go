@@ -44,8 +44,10 @@ type Deps struct {
 // Analytics has the use cases. It is safe for concurrent use.
 type Analytics struct {
 	Deps
-	// tails has a place for each tail that waits.
-	tails chan struct{}
+	tails  tails
+	places *places
+	// recounts has a place for each proof that reads messages again.
+	recounts chan struct{}
 }
 
 // New returns the use cases.
@@ -53,7 +55,9 @@ func New(d Deps) *Analytics {
 	if d.Warehouse == nil {
 		d.Warehouse = d.Table
 	}
-	return &Analytics{Deps: d, tails: make(chan struct{}, maxTails)}
+	a := &Analytics{Deps: d, tails: tails{of: map[string]int{}}, recounts: make(chan struct{}, maxRecounts)}
+	a.places = newPlaces(a.tailNow)
+	return a
 }
 
 // EnsurePartitions makes the rows of the partitions.

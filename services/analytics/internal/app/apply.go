@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/eventlog"
+	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/resource"
 	"github.com/tollgate/tollgate/libs/service"
 	analyticsv1 "github.com/tollgate/tollgate/proto/analytics/v1"
@@ -15,14 +16,18 @@ import (
 
 // Apply makes alert rules and reports as documents say, all of them or none.
 func (a *Analytics) Apply(ctx context.Context, request resource.ApplyRequest) (resource.ApplyResponse, error) {
+	var assume []string // only where nothing comes of it
+	if principal.CommandFrom(ctx).DryRun {
+		assume = request.Assume
+	}
 	return service.Execute(ctx, a.Log, func(ctx context.Context, tx *eventlog.Tx) (resource.ApplyResponse, error) {
 		return resource.ApplyAll(request, "analytics", func(r resource.Resource, spec proto.Message) (proto.Message, error) {
 			switch s := spec.(type) {
 			case *analyticsv1.AlertRuleSpec:
-				_, before, err := a.putAlertRule(ctx, tx, r.Metadata.Name, s, request.Assume)
+				_, before, err := a.putAlertRule(ctx, tx, r.Metadata.Name, s, assume)
 				return orNil(before), err
 			case *analyticsv1.ReportSpec:
-				_, before, err := a.putReport(ctx, tx, r.Metadata.Name, s, request.Assume)
+				_, before, err := a.putReport(ctx, tx, r.Metadata.Name, s, assume)
 				return orNil(before), err
 			}
 			return nil, nil
@@ -41,7 +46,7 @@ func orNil[T any, M interface {
 	return m
 }
 
-// Export returns every alert rule and report of the acting tenant as documents.
+// ExportResources returns every alert rule and report of the acting tenant as documents.
 func (a *Analytics) ExportResources(ctx context.Context) (resource.Export, error) {
 	out := resource.Export{Resources: []resource.Resource{}}
 	err := a.inActing(ctx, func(tx pgx.Tx, tenant string) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollgate/tollgate/libs/callstream"
 	"github.com/tollgate/tollgate/libs/received"
+	callsv1 "github.com/tollgate/tollgate/proto/calls/v1"
 	"github.com/tollgate/tollgate/services/analytics/internal/clickhouse"
 	"github.com/tollgate/tollgate/services/analytics/internal/store"
 )
@@ -122,6 +123,56 @@ type boot struct {
 	store.Boot
 	// before is what had been received before the claim, set what has been with it.
 	before, set received.Set
+	// started is when calls began, by number, of those that ranges of set end with: what is missing behind completed later. It is
+	// the later time of a seal at which what is missing was listed as going on.
+	started map[uint64]int64
+}
+
+// loadBoot returns a boot as it is stored.
+func loadBoot(row store.Boot) (*boot, error) {
+	set, err := received.Load(row.Floor, row.Above)
+	if err != nil {
+		return nil, fmt.Errorf("boot %d of gateway %s: %w", row.Boot, row.Gateway, err)
+	}
+	b := &boot{Boot: row, before: set, set: set, started: map[uint64]int64{}}
+	for i, last := range b.lasts() {
+		if i < len(row.Started) {
+			b.started[last] = row.Started[i]
+		}
+	}
+	return b, nil
+}
+
+// lasts returns the numbers that the ranges of what was received end with, the floor first.
+func (b *boot) lasts() []uint64 {
+	_, above := b.set.Stored()
+	all := []uint64{b.set.Floor()}
+	for i := 1; i < len(above); i += 2 {
+		all = append(all, uint64(above[i]))
+	}
+	return all
+}
+
+// row returns the boot as it is to be stored.
+func (b *boot) row() store.Boot {
+	b.Floor, b.Above = b.set.Stored()
+	b.Started = b.Started[:0]
+	for _, last := range b.lasts() {
+		b.Started = append(b.Started, b.started[last])
+	}
+	return b.Boot
+}
+
+// list notes which of the missing calls went on at a seal, as answers do that stream: they complete at or after it.
+func (b *boot) list(batch *callsv1.CallBatch) {
+	if !batch.GetOpenListed() {
+		return
+	}
+	for _, hole := range b.set.Holes() {
+		if b.set.MissingOnly(hole, batch.GetOpenSeqs()) {
+			b.started[hole.First-1] = max(b.started[hole.First-1], batch.GetSealedUntil())
+		}
+	}
 }
 
 // claim is the transaction that decides which calls one insert has.
@@ -133,6 +184,7 @@ type claim struct {
 	boots     map[bootKey]*boot
 	calls     []clickhouse.Call
 	stored    map[storedKey]*store.Stored
+	divisions divisions
 	manifest  *store.Landing // nil when there are no new calls
 }
 
@@ -162,6 +214,9 @@ func (l *Landing) claim(ctx context.Context, messages []callstream.Message, adva
 
 func (c *claim) run(ctx context.Context, messages []callstream.Message, advance bool) error {
 	if err := c.loadBoots(ctx, messages); err != nil {
+		return err
+	}
+	if err := c.loadDivisions(ctx, messages); err != nil {
 		return err
 	}
 	var dropped []store.Dropped
@@ -213,11 +268,9 @@ func (c *claim) loadBoots(ctx context.Context, messages []callstream.Message) er
 		return err
 	}
 	for _, row := range rows {
-		set, err := received.Load(row.Floor, row.Above)
-		if err != nil {
-			return fmt.Errorf("boot %d of gateway %s: %w", row.Boot, row.Gateway, err)
+		if c.boots[bootKey{row.Gateway, uint64(row.Boot)}], err = loadBoot(row); err != nil {
+			return err
 		}
-		c.boots[bootKey{row.Gateway, uint64(row.Boot)}] = &boot{row, set, set}
 	}
 	return nil
 }
@@ -228,18 +281,21 @@ func (c *claim) receive(m callstream.Message) []store.Dropped {
 	key := bootKey{m.Batch.GetGateway(), m.Batch.GetBoot()}
 	b := c.boots[key]
 	if b == nil {
-		b = &boot{Boot: store.Boot{Gateway: key.gateway, Boot: int64(key.boot)}}
+		b = &boot{Boot: store.Boot{Gateway: key.gateway, Boot: int64(key.boot)}, started: map[uint64]int64{}}
 		c.boots[key] = b
 	}
 	if m.Batch.GetBootClosed() && b.ClosedAt == 0 {
 		b.ClosedAt = m.Received.UnixNano()
 	}
+	defer b.list(m.Batch)
 	if len(m.Batch.GetCalls()) == 0 {
 		return nil
 	}
 	all := callstream.Range(m.Batch)
 	var fresh []received.Range
 	b.set, fresh = b.set.Merge(all)
+	last := m.Batch.GetCalls()[len(m.Batch.GetCalls())-1]
+	b.started[all.Last] = max(0, min(last.GetStartedAt(), last.GetCompletedAt()))
 	c.landed.Repeats += all.Count()
 	for _, r := range fresh {
 		for _, record := range m.Batch.GetCalls()[r.First-all.First : r.Last-all.First+1] {
@@ -287,8 +343,7 @@ func (c *claim) write(ctx context.Context, first, last int64, dropped []store.Dr
 func (c *claim) writeBoots(ctx context.Context) error {
 	rows := make([]store.Boot, 0, len(c.boots))
 	for _, b := range c.boots {
-		b.Floor, b.Above = b.set.Stored()
-		rows = append(rows, b.Boot)
+		rows = append(rows, b.row())
 	}
 	slices.SortFunc(rows, func(x, y store.Boot) int {
 		return cmp.Or(cmp.Compare(x.Gateway, y.Gateway), cmp.Compare(x.Boot, y.Boot))

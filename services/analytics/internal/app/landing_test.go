@@ -57,6 +57,7 @@ type fixture struct {
 	warehouse *warehouse
 	app       *app.Analytics
 	created   time.Time
+	clock     *testkit.Clock
 	next      uint64
 	calls     []*callsv1.CallRecord
 }
@@ -64,7 +65,7 @@ type fixture struct {
 func start(t *testing.T) *fixture {
 	t.Helper()
 	ctx := t.Context()
-	f := &fixture{url: testkit.ClickHouse(t), next: 1}
+	f := &fixture{url: testkit.ClickHouse(t), next: 1, clock: testkit.NewClock(monthEnd.Add(time.Hour))}
 	var err error
 	f.bus, err = bus.Connect(bus.Config{URL: testkit.NATS(t).URL(), Name: "test", Replicas: 1})
 	require.NoError(t, err)
@@ -83,7 +84,7 @@ func start(t *testing.T) *fixture {
 	t.Cleanup(func() { require.NoError(t, f.table.Close()) })
 	f.warehouse = &warehouse{Table: table}
 	f.app = app.New(app.Deps{
-		DB: f.db, Bus: f.bus, Table: table, Clock: func() time.Time { return monthEnd.Add(time.Hour) }, Logger: testkit.Logger(t), Warehouse: f.warehouse,
+		DB: f.db, Bus: f.bus, Table: table, Clock: f.clock.Now, Logger: testkit.Logger(t), Warehouse: f.warehouse,
 	})
 	require.NoError(t, f.app.EnsurePartitions(ctx))
 	f.created, err = callstream.Created(ctx, f.bus)
@@ -323,4 +324,29 @@ func TestRefusedMessagesAreTriedAgain(t *testing.T) {
 			require.Zero(t, again)
 		})
 	}
+}
+
+// TestAllRefusedMessagesAreTriedAgain, however many there are before them that still cannot be used.
+func TestAllRefusedMessagesAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	partition := bus.Partition(gateway)
+	const before = 1000
+	for range before {
+		_, err := f.bus.JS.PublishAsync(bus.CallSubject(partition), []byte("no batch"))
+		require.NoError(t, err)
+	}
+	<-f.bus.JS.PublishAsyncComplete()
+	first, end := f.answer(10)
+	f.ship(t, first, end)
+	l, err := f.app.Attach(t.Context(), partition, f.created)
+	require.NoError(t, err)
+	_, err = l.Land(t.Context(), []callstream.Message{{Sequence: before + 1, Refused: errors.New("not known to this build")}})
+	require.NoError(t, err)
+	_, err = f.db.Pool().Exec(t.Context(), `INSERT INTO refused_messages SELECT partition, generation, n, cause, refused_at FROM refused_messages, generate_series(1, $1::int) AS n`, before)
+	require.NoError(t, err)
+	n, err := l.RetryRefused(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	f.requireEachOnce(t)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tollgate/tollgate/libs/problem"
+	"github.com/tollgate/tollgate/libs/rating/period"
 	"github.com/tollgate/tollgate/services/analytics/internal/clickhouse"
 	"github.com/tollgate/tollgate/services/analytics/internal/store"
 )
@@ -127,8 +128,12 @@ func (a *Analytics) TimeSeries(ctx context.Context, m Measurement) (TimeSeries, 
 	var fields problem.Fields
 	measure := m.plan(&fields)
 	measure.Step = parseStep(m.Step, m.From, m.To, &fields)
+	var starts []time.Time
 	if len(fields) == 0 {
-		if n := len(buckets(m.From, m.To, measure)); n > MaxPoints {
+		if starts, err = buckets(m.From, m.To, measure); err != nil {
+			return TimeSeries{}, err
+		}
+		if len(starts) > MaxPoints {
 			fields.Add("step", "makes more than %d points; give a longer one, or a shorter time", MaxPoints)
 		}
 	}
@@ -139,7 +144,6 @@ func (a *Analytics) TimeSeries(ctx context.Context, m Measurement) (TimeSeries, 
 	if err != nil {
 		return TimeSeries{}, err
 	}
-	starts := buckets(m.From, m.To, measure)
 	keys := []string{""}
 	if m.By != "" {
 		largest := measure
@@ -176,10 +180,12 @@ func seriesOf(groups []clickhouse.Group, keys []string, names map[string]string,
 		found[key] = make([][]string, len(starts))
 	}
 	for _, g := range groups {
-		// Where midnight is left out by a change of the clock, a day starts up to an hour off.
-		i := sort.Search(len(starts), func(i int) bool {
-			return starts[i].Unix() > g.Bucket+3600 || starts[i].Unix() > g.Bucket && step.Unit != "day"
-		}) - 1
+		// Where midnight is left out by a change of the clock, ClickHouse may begin a day up to an hour off.
+		slack := int64(time.Hour / time.Second)
+		if step.Unit == "minute" || step.Unit == "hour" {
+			slack = 0
+		}
+		i := sort.Search(len(starts), func(i int) bool { return starts[i].Unix() > g.Bucket+slack }) - 1
 		if i >= 0 && found[g.Key] != nil {
 			found[g.Key][i] = g.Metrics
 		}
@@ -321,33 +327,31 @@ func stepText(s clickhouse.Step) string {
 	return ""
 }
 
-// buckets returns the starts of the buckets of a span, one more than MaxPoints at most.
-func buckets(from, to time.Time, m clickhouse.Measure) []time.Time {
+// buckets returns the starts of the buckets of a span, as Measure.bucket has them, one more than MaxPoints at most.
+func buckets(from, to time.Time, m clickhouse.Measure) ([]time.Time, error) {
 	zone, err := time.LoadLocation(m.TimeZone)
 	if err != nil {
-		zone = time.UTC
+		return nil, err
 	}
 	var starts []time.Time
-	for at := bucketStart(from.In(zone), m); at.Before(to) && len(starts) <= MaxPoints; at = nextBucket(at, m.Step) {
-		starts = append(starts, at)
+	if m.Step.Unit == "minute" || m.Step.Unit == "hour" {
+		length := fixed(m.Step)
+		step, local := int64(length/time.Second), from.Unix()+int64(m.Offset)
+		for at := time.Unix(local-local%step-int64(m.Offset), 0).In(zone); at.Before(to) && len(starts) <= MaxPoints; at = at.Add(length) {
+			starts = append(starts, at)
+		}
+		return starts, nil
 	}
-	return starts
-}
-
-// bucketStart is the start of a time's bucket, as Measure.bucket has it.
-func bucketStart(t time.Time, m clickhouse.Measure) time.Time {
-	year, month, day := t.Date()
-	switch m.Step.Unit {
-	case "month":
-		return time.Date(year, month, 1, 0, 0, 0, 0, t.Location())
-	case "week":
-		return time.Date(year, month, day-(int(t.Weekday())+6)%7, 0, 0, 0, 0, t.Location())
-	case "day":
-		return time.Date(year, month, day, 0, 0, 0, 0, t.Location())
-	default:
-		step, local := int64(fixed(m.Step)/time.Second), t.Unix()+int64(m.Offset)
-		return time.Unix(local-local%step-int64(m.Offset), 0).In(t.Location())
+	rule, err := period.New(period.Config{Every: m.Step.Unit, Anchor: period.Calendar, TimeZone: m.TimeZone}, time.Time{})
+	if err != nil {
+		return nil, err
 	}
+	for p := range rule.All(period.Interval{Start: from, End: to}) {
+		if starts = append(starts, p.Start.In(zone)); len(starts) > MaxPoints {
+			break
+		}
+	}
+	return starts, nil
 }
 
 // fixed is the length of a step of minutes or hours.
@@ -356,17 +360,4 @@ func fixed(s clickhouse.Step) time.Duration {
 		return time.Duration(s.Count) * time.Hour
 	}
 	return time.Duration(s.Count) * time.Minute
-}
-
-func nextBucket(t time.Time, s clickhouse.Step) time.Time {
-	switch s.Unit {
-	case "month":
-		return t.AddDate(0, 1, 0)
-	case "week":
-		return t.AddDate(0, 0, 7)
-	case "day":
-		return t.AddDate(0, 0, 1)
-	default:
-		return t.Add(fixed(s))
-	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/notify"
+	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/libs/seal"
 	"github.com/tollgate/tollgate/libs/service"
@@ -47,7 +48,7 @@ func (a *Analytics) mayNotify() error {
 
 // WebhookSecret is what webhooks of a tenant are signed with.
 type WebhookSecret struct {
-	Secret string `json:"secret" description:"Signs webhooks as Standard Webhooks 1.0 says. It is shown once."`
+	Secret string `json:"secret,omitempty" description:"Signs webhooks as Standard Webhooks 1.0 says. It is shown once; a dry run makes none."`
 }
 
 func secretName(tenant string) string { return "analytics webhook " + tenant }
@@ -73,7 +74,10 @@ func (a *Analytics) RotateWebhookSecret(ctx context.Context) (WebhookSecret, err
 	if err == nil && result.Replayed {
 		return WebhookSecret{}, problem.NewConflict("secret-shown-once", "The secret was made before, with the same Idempotency-Key, and is shown once. Make another one with another key.")
 	}
-	return WebhookSecret{Secret: secret}, err
+	if err != nil || principal.CommandFrom(ctx).DryRun {
+		return WebhookSecret{}, err
+	}
+	return WebhookSecret{Secret: secret}, nil
 }
 
 // message is what is told of a transition or a report.

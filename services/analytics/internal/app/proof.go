@@ -243,19 +243,13 @@ func (a *Analytics) missing(ctx context.Context, span clickhouse.Span) (n uint64
 	if err != nil {
 		return 0, nil, err
 	}
-	for _, b := range boots {
-		set, err := received.Load(b.Floor, b.Above)
+	for _, row := range boots {
+		b, err := loadBoot(row.Boot)
 		if err != nil {
-			return 0, nil, fmt.Errorf("boot %d of gateway %s: %w", b.Boot.Boot, b.Gateway, err)
+			return 0, nil, err
 		}
-		for _, hole := range set.Holes() {
-			gap := received.Gap{BootClosedAt: b.ClosedAt, WaivedUntil: b.WaivedUntil}
-			if hole.First > 1 {
-				id := callset.ID{Gateway: b.Gateway, Boot: uint64(b.Boot.Boot), Seq: hole.First - 1}
-				if gap.After, _, err = a.Table.StartedAt(ctx, id); err != nil {
-					return 0, nil, err
-				}
-			}
+		for _, hole := range b.set.Holes() {
+			gap := received.Gap{After: b.started[hole.First-1], BootClosedAt: b.ClosedAt, WaivedUntil: row.WaivedUntil}
 			if gap.Concerns(span.Start, span.End) {
 				n += hole.Count()
 				names = append(names, callset.ID{Gateway: b.Gateway, Boot: uint64(b.Boot.Boot), Seq: hole.First}.String()+" to "+strconv.FormatUint(hole.Last, 10))

@@ -88,9 +88,14 @@ func zoneOf(spec *analyticsv1.ReportSpec) *time.Location {
 }
 
 // nextReport is when the report of the period that a time lies in is made.
-func nextReport(spec *analyticsv1.ReportSpec, t time.Time) time.Time {
-	_, end := domain.PeriodOf(spec.GetSchedule(), t.In(zoneOf(spec)))
-	return end.Add(reportDelay).UTC()
+func nextReport(spec *analyticsv1.ReportSpec, t time.Time) (time.Time, error) {
+	_, end, err := domain.PeriodOf(spec.GetSchedule(), t.In(zoneOf(spec)))
+	return end.Add(reportDelay).UTC(), err
+}
+
+// sameSchedule says whether two specs are of reports that are made at the same times.
+func sameSchedule(a, b *analyticsv1.ReportSpec) bool {
+	return a.GetSchedule() == b.GetSchedule() && zoneOf(a).String() == zoneOf(b).String() && a.GetPaused() == b.GetPaused()
 }
 
 // PutReport makes the report of that name as the spec says.
@@ -113,7 +118,7 @@ func (a *Analytics) putReport(ctx context.Context, tx *eventlog.Tx, name string,
 	if err := a.checkPut(ctx, tx, who.Tenant, name, spec.GetFilter(), "", checkReport(spec), assume); err != nil {
 		return none, nil, err
 	}
-	row, err := store.FindReport(ctx, tx, who.Tenant, name)
+	row, err := store.LockReport(ctx, tx, who.Tenant, name)
 	var before *analyticsv1.ReportSpec
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
@@ -141,10 +146,16 @@ func (a *Analytics) putReport(ctx context.Context, tx *eventlog.Tx, name string,
 	if row.Spec, err = resource.EncodeSpec(spec); err != nil {
 		return none, nil, err
 	}
-	next := nextReport(spec, tx.Now())
-	row.NextAt, row.Cause = &next, ""
-	if spec.GetPaused() {
-		row.NextAt = nil
+	row.Cause = ""
+	if before == nil || !sameSchedule(before, spec) { // else one that is due stays so
+		next, err := nextReport(spec, tx.Now())
+		if err != nil {
+			return none, nil, err
+		}
+		row.NextAt = &next
+		if spec.GetPaused() {
+			row.NextAt = nil
+		}
 	}
 	return row, before, store.UpsertReport(ctx, tx, row)
 }
@@ -166,7 +177,7 @@ func (a *Analytics) DeleteReport(ctx context.Context, nameOrID string) error {
 		if err != nil {
 			return struct{}{}, err
 		}
-		row, err := store.FindReport(ctx, tx, who.Tenant, nameOrID)
+		row, err := store.LockReport(ctx, tx, who.Tenant, nameOrID)
 		if err != nil {
 			return struct{}{}, notFound(err, noReportCode, noReport, nameOrID)
 		}
@@ -230,13 +241,19 @@ func (a *Analytics) ReportTable(ctx context.Context, nameOrID string) (ReportTab
 	if err := decodeStored(row.Spec, spec); err != nil {
 		return ReportTable{}, fmt.Errorf("report %s: %w", row.ID, err)
 	}
-	end, _ := domain.PeriodOf(spec.GetSchedule(), a.now().In(zoneOf(spec)))
+	end, _, err := domain.PeriodOf(spec.GetSchedule(), a.now().In(zoneOf(spec)))
+	if err != nil {
+		return ReportTable{}, err
+	}
 	return a.reportTable(ctx, row.Tenant, spec, end)
 }
 
 // reportTable measures the period of a report that ends at a time.
 func (a *Analytics) reportTable(ctx context.Context, tenant string, spec *analyticsv1.ReportSpec, end time.Time) (ReportTable, error) {
-	start, _ := domain.PeriodOf(spec.GetSchedule(), end.Add(-time.Minute))
+	start, _, err := domain.PeriodOf(spec.GetSchedule(), end.Add(-time.Minute))
+	if err != nil {
+		return ReportTable{}, err
+	}
 	groups := int(spec.GetLimit())
 	if groups == 0 {
 		groups = defaultRows
@@ -247,47 +264,76 @@ func (a *Analytics) reportTable(ctx context.Context, tenant string, spec *analyt
 	return ReportTable{From: start, To: end, Ranking: ranking}, err
 }
 
-// sendNext makes one report, and returns false when none is due. Of several periods that are over, as after a pause of the
-// service, the last one is sent.
-func (a *Analytics) sendNext(ctx context.Context, tx *eventlog.Tx, r round) (bool, error) {
-	row, err := store.DueReport(ctx, tx, r.now)
+// sendNext makes one report, and returns false when none is due.
+func (a *Analytics) sendNext(ctx context.Context, c *completeness) (bool, error) {
+	now := a.now()
+	complete, err := c.until(ctx, now)
+	if err != nil {
+		return false, err
+	}
+	var row store.Report
+	err = a.all(ctx, func(tx pgx.Tx) (err error) {
+		row, err = store.TakeReport(ctx, tx, now, now.Add(takenFor))
+		return err
+	})
 	if err != nil {
 		return false, none(err)
 	}
+	cause, err := a.send(ctx, row, now, complete)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if err != nil {
+		cause = a.causeOf(err, row.Cause, "report", row.ID)
+	}
+	if cause == "" {
+		return true, nil
+	}
+	return true, a.all(ctx, func(tx pgx.Tx) error { return store.PostponeReport(ctx, tx, row, cause, a.now().Add(againSoon)) })
+}
+
+// send makes a report that was taken; cause says why it cannot be made yet. Of several periods that are over, as after a pause of the
+// service, the last one is sent.
+func (a *Analytics) send(ctx context.Context, taken store.Report, now, complete time.Time) (cause string, err error) {
 	spec := &analyticsv1.ReportSpec{}
-	if err := decodeStored(row.Spec, spec); err != nil {
-		return false, fmt.Errorf("report %s: %w", row.ID, err)
+	if err := decodeStored(taken.Spec, spec); err != nil {
+		return "", err
 	}
-	end, _ := domain.PeriodOf(spec.GetSchedule(), r.now.Add(-reportDelay).In(zoneOf(spec)))
-	soon := r.now.Add(againSoon)
-	row.NextAt = &soon
-	if r.complete.Before(end) {
-		row.Cause = "calls since " + r.complete.UTC().Format(time.RFC3339) + " are not landed yet"
-		return true, store.UpsertReport(ctx, tx, row)
-	}
-	table, err := a.reportTable(ctx, row.Tenant, spec, end)
+	end, _, err := domain.PeriodOf(spec.GetSchedule(), now.Add(-reportDelay).In(zoneOf(spec)))
 	if err != nil {
-		var known *problem.Error
-		if !errors.As(err, &known) {
-			return false, fmt.Errorf("report %s: %w", row.ID, err)
+		return "", err
+	}
+	next, err := nextReport(spec, now.Add(-reportDelay))
+	if err != nil {
+		return "", err
+	}
+	if complete.Before(end) {
+		return notLanded(complete), nil
+	}
+	table, err := a.reportTable(ctx, taken.Tenant, spec, end)
+	if err != nil {
+		return "", err
+	}
+	mail, err := reportMail(taken.Name, spec, table)
+	if err != nil {
+		return "", err
+	}
+	key := fmt.Sprintf("report/%s/%d", taken.ID, table.From.Unix())
+	_, err = eventlog.Execute(ctx, a.Log, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
+		row, err := store.LockReport(ctx, tx, taken.Tenant, taken.ID)
+		if err != nil || !untouched(row.NextAt, taken.NextAt, row.Spec, taken.Spec) {
+			return struct{}{}, none(err)
 		}
-		row.Cause = known.Message
-		return true, store.UpsertReport(ctx, tx, row)
-	}
-	next := nextReport(spec, r.now.Add(-reportDelay))
-	row.NextAt, row.SentUntil, row.Cause = &next, &end, ""
-	_, version, err := loadReport(ctx, tx, row.Tenant, row.ID)
-	if err != nil {
-		return false, err
-	}
-	tx.AppendFor(row.Tenant, "report", row.ID, version, &analyticsv1.ReportSent{Report: row.ID, Start: table.From.UnixNano(), End: table.To.UnixNano(), Rows: uint32(len(table.Rows))})
-	mail, err := reportMail(row.Name, spec, table)
-	if err != nil {
-		return false, fmt.Errorf("report %s: %w", row.ID, err)
-	}
-	key := fmt.Sprintf("report/%s/%d", row.ID, table.From.Unix())
-	if err := a.tell(ctx, tx, message{tenant: row.Tenant, key: key, mail: mail}); err != nil {
-		return false, err
-	}
-	return true, store.UpsertReport(ctx, tx, row)
+		_, version, err := loadReport(ctx, tx, row.Tenant, row.ID)
+		if err != nil {
+			return struct{}{}, err
+		}
+		tx.AppendFor(row.Tenant, "report", row.ID, version, &analyticsv1.ReportSent{Report: row.ID, Start: table.From.UnixNano(), End: table.To.UnixNano(), Rows: uint32(len(table.Rows))})
+		if err := a.tell(ctx, tx, message{tenant: row.Tenant, key: key, mail: mail}); err != nil {
+			return struct{}{}, err
+		}
+		row.NextAt, row.SentUntil, row.Cause = &next, &end, ""
+		return struct{}{}, store.UpsertReport(ctx, tx, row)
+	})
+	return "", err
 }

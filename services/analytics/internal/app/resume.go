@@ -127,16 +127,29 @@ func (l *Landing) missing(ctx context.Context, m store.Landing, calls []clickhou
 }
 
 // RetryRefused tries the messages again that could not be used, since a newer build may know how to, and returns how many
-// it landed. It is called when a process attaches.
+// it landed. It is called once by a process, when it attaches first.
 func (l *Landing) RetryRefused(ctx context.Context) (int, error) {
-	var sequences []int64
-	err := l.a.all(ctx, func(tx pgx.Tx) (err error) {
-		sequences, err = store.Refused(ctx, tx, l.at)
-		return err
-	})
-	if err != nil || len(sequences) == 0 {
-		return 0, err
+	landed, after := 0, int64(0)
+	for {
+		var sequences []int64
+		err := l.a.all(ctx, func(tx pgx.Tx) (err error) {
+			sequences, err = store.Refused(ctx, tx, l.at, after)
+			return err
+		})
+		if err != nil || len(sequences) == 0 {
+			return landed, err
+		}
+		n, err := l.retry(ctx, sequences)
+		landed += n
+		if err != nil {
+			return landed, err
+		}
+		after = sequences[len(sequences)-1]
 	}
+}
+
+// retry tries messages again, and returns how many it landed.
+func (l *Landing) retry(ctx context.Context, sequences []int64) (int, error) {
 	stream, err := l.a.Bus.JS.Stream(ctx, bus.CallsStream)
 	if err != nil {
 		return 0, fmt.Errorf("look at stream %s: %w", bus.CallsStream, err)

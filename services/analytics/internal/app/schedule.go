@@ -1,10 +1,13 @@
 package app
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,45 +34,90 @@ const (
 	maxInterval = 5 * time.Minute
 	// againSoon is when something is tried again that could not be done.
 	againSoon = 10 * time.Second
+	// scheduleWorkers is how many rules and reports one process works on at once.
+	scheduleWorkers = 4
+	// takenFor is how long a rule or report belongs to the process that took it, unless it is done before: longer than its queries.
+	takenFor = 2 * time.Minute
 )
 
-// Schedule evaluates alert rules and sends reports whose time has come, until ctx ends. Replicas share the work: the row of each is
-// locked while it is worked on, and its transition, its event and what is told of it are one transaction.
+// Schedule evaluates alert rules and sends reports whose time has come, until ctx ends. Replicas share the work: who takes one moves
+// its time on, measures without a lock and then, in one transaction, looks whether it is still as it was, and notes the transition, its
+// event and what is told of it. One that cannot be done is put off with its cause, and keeps no other from being done.
 func (a *Analytics) Schedule(ctx context.Context) error {
 	return a.every(ctx, scheduleTick, "alert rules are not evaluated and reports not sent; it is tried again", func(ctx context.Context) error {
-		r := round{now: a.now()}
 		due := false
 		err := a.all(ctx, func(tx pgx.Tx) (err error) {
-			due, err = store.AnyDue(ctx, tx, r.now)
+			due, err = store.AnyDue(ctx, tx, a.now())
 			return err
 		})
 		if err != nil || !due {
 			return err
 		}
-		if r.complete, err = a.completeUntil(ctx, r.now); err != nil {
-			return err
+		c := &completeness{a: a}
+		var workers sync.WaitGroup
+		errs := make([]error, scheduleWorkers)
+		for i := range errs {
+			workers.Go(func() { errs[i] = errors.Join(untilNone(ctx, c, a.evaluateNext), untilNone(ctx, c, a.sendNext)) })
 		}
-		return errors.Join(a.untilNone(ctx, r, a.evaluateNext), a.untilNone(ctx, r, a.sendNext))
+		workers.Wait()
+		return errors.Join(errs...)
 	})
 }
 
-// round is one look for what is due.
-type round struct {
-	now time.Time
-	// complete is until when what is in the stream is landed; now at most.
-	complete time.Time
-}
-
 // untilNone does one thing after the other until there is none whose time has come.
-func (a *Analytics) untilNone(ctx context.Context, r round, next func(ctx context.Context, tx *eventlog.Tx, r round) (bool, error)) error {
+func untilNone(ctx context.Context, c *completeness, next func(ctx context.Context, c *completeness) (bool, error)) error {
 	ctx = principal.With(ctx, principal.Service("analytics", principal.AllTenants))
 	for ctx.Err() == nil {
-		result, err := eventlog.Execute(ctx, a.Log, func(ctx context.Context, tx *eventlog.Tx) (bool, error) { return next(ctx, tx, r) })
-		if err != nil || !result.Value {
+		if more, err := next(ctx, c); err != nil || !more {
 			return err
 		}
 	}
 	return nil
+}
+
+// completeness knows until when what is in the stream is landed. It is safe for concurrent use.
+type completeness struct {
+	a *Analytics
+
+	mu       sync.Mutex
+	lookedAt time.Time
+	complete time.Time
+}
+
+// until returns the time until which everything is landed, as it was known a moment ago at most.
+func (c *completeness) until(ctx context.Context, now time.Time) (time.Time, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.lookedAt.IsZero() && now.Sub(c.lookedAt) < scheduleTick {
+		return c.complete, nil
+	}
+	complete, err := c.a.completeUntil(ctx, now)
+	if err == nil {
+		c.lookedAt, c.complete = now, complete
+	}
+	return complete, err
+}
+
+func notLanded(complete time.Time) string {
+	return "calls since " + complete.UTC().Format(time.RFC3339) + " are not landed yet"
+}
+
+// causeOf is what a tenant is told of a failure. One of the installation is logged, once in a row.
+func (a *Analytics) causeOf(err error, before, what, id string) string {
+	var known *problem.Error
+	if errors.As(err, &known) && known.Kind != problem.Internal {
+		return known.Message
+	}
+	const cause = "it fails for a reason that lies in this installation; its operators find it in the log of analytics"
+	if before != cause {
+		a.Logger.Error("an alert rule or report fails; it is tried again and again", "kind", what, "id", id, "error", err)
+	}
+	return cause
+}
+
+// untouched says whether a row is as it was when it was taken.
+func untouched(next, takenNext *time.Time, spec, takenSpec json.RawMessage) bool {
+	return next != nil && takenNext != nil && next.Equal(*takenNext) && bytes.Equal(spec, takenSpec)
 }
 
 // completeUntil is the time until which everything that is in the stream is landed, now at most.
@@ -99,42 +147,64 @@ func (a *Analytics) completeUntil(ctx context.Context, now time.Time) (time.Time
 }
 
 // evaluateNext evaluates one rule, and returns false when none is due.
-func (a *Analytics) evaluateNext(ctx context.Context, tx *eventlog.Tx, r round) (bool, error) {
-	row, err := store.DueAlertRule(ctx, tx, r.now)
+func (a *Analytics) evaluateNext(ctx context.Context, c *completeness) (bool, error) {
+	now := a.now()
+	complete, err := c.until(ctx, now)
+	if err != nil {
+		return false, err
+	}
+	var row store.AlertRule
+	err = a.all(ctx, func(tx pgx.Tx) (err error) {
+		row, err = store.TakeAlertRule(ctx, tx, now, now.Add(takenFor))
+		return err
+	})
 	if err != nil {
 		return false, none(err)
 	}
-	spec := &analyticsv1.AlertRuleSpec{}
-	if err := decodeStored(row.Spec, spec); err != nil {
-		return false, fmt.Errorf("alert rule %s: %w", row.ID, err)
+	cause, err := a.evaluate(ctx, row, now, complete)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
 	}
-	soon := r.now.Add(againSoon)
-	row.NextAt = &soon
-	end := r.now.Add(-settle).Truncate(time.Second)
-	if r.complete.Before(end) {
-		row.Cause = "calls since " + r.complete.UTC().Format(time.RFC3339) + " are not landed yet"
-		return true, store.UpsertAlertRule(ctx, tx, row)
-	}
-	measured, err := a.measureRule(ctx, tx, row.Tenant, spec, end)
 	if err != nil {
-		var known *problem.Error
-		if !errors.As(err, &known) {
-			return false, fmt.Errorf("alert rule %s: %w", row.ID, err)
+		cause = a.causeOf(err, row.Cause, "alert rule", row.ID)
+	}
+	if cause == "" {
+		return true, nil
+	}
+	return true, a.all(ctx, func(tx pgx.Tx) error { return store.PostponeAlertRule(ctx, tx, row, cause, a.now().Add(againSoon)) })
+}
+
+// evaluate evaluates a rule that was taken; cause says why it cannot be evaluated yet.
+func (a *Analytics) evaluate(ctx context.Context, taken store.AlertRule, now, complete time.Time) (cause string, err error) {
+	spec := &analyticsv1.AlertRuleSpec{}
+	if err := decodeStored(taken.Spec, spec); err != nil {
+		return "", err
+	}
+	end := now.Add(-settle).Truncate(time.Second)
+	if complete.Before(end) {
+		return notLanded(complete), nil
+	}
+	measured, err := a.measureRule(ctx, taken.Tenant, spec, end)
+	if err != nil {
+		return "", err
+	}
+	_, err = eventlog.Execute(ctx, a.Log, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
+		row, err := store.LockAlertRule(ctx, tx, taken.Tenant, taken.ID)
+		if err != nil || !untouched(row.NextAt, taken.NextAt, row.Spec, taken.Spec) {
+			return struct{}{}, none(err)
 		}
-		row.Cause = known.Message
-		return true, store.UpsertAlertRule(ctx, tx, row)
-	}
-	now := r.now
-	window := time.Duration(measured.End - measured.Start)
-	next := now.Add(min(max(window/10, minInterval), maxInterval))
-	row.NextAt, row.EvaluatedAt, row.Cause, row.Value = &next, &now, "", ""
-	if measured.Value != nil {
-		row.Value = measured.Value.String()
-	}
-	if err := a.transit(ctx, tx, &row, spec, measured); err != nil {
-		return false, err
-	}
-	return true, store.UpsertAlertRule(ctx, tx, row)
+		window := time.Duration(measured.End - measured.Start)
+		next := now.Add(min(max(window/10, minInterval), maxInterval))
+		row.NextAt, row.EvaluatedAt, row.Cause, row.Value = &next, &now, "", ""
+		if measured.Value != nil {
+			row.Value = measured.Value.String()
+		}
+		if err := a.transit(ctx, tx, &row, spec, measured); err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, store.UpsertAlertRule(ctx, tx, row)
+	})
+	return "", err
 }
 
 // none turns the absence of a row into no error.

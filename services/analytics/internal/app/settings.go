@@ -49,7 +49,7 @@ func (a *Analytics) Settings(ctx context.Context) (Settings, error) {
 }
 
 // PutSettings changes those of the acting tenant. Calls are landed as they say from the next landing on; the retention of calls
-// that are there follows within RetainTick.
+// that are there follows within RetainTick, or within a day of the change before.
 func (a *Analytics) PutSettings(ctx context.Context, days int, addresses string) (Settings, error) {
 	return service.Execute(ctx, a.Log, func(ctx context.Context, tx *eventlog.Tx) (Settings, error) {
 		who, err := actor(ctx)
@@ -133,28 +133,36 @@ func anonymized(address, how string) string {
 	return prefix.Masked().Addr().String()
 }
 
-// RetainTick is the time between two looks for retentions that were changed.
-const RetainTick = time.Minute
+const (
+	// RetainTick is the time between two looks for retentions that were changed.
+	RetainTick = time.Minute
+	// retainAgain is the least time between two changes of one tenant's: each makes ClickHouse write parts of the table anew.
+	retainAgain = 24 * time.Hour
+)
 
 // Retain changes the retention of calls that are there, where their tenants changed it, until ctx ends. Any number may run at once.
 func (a *Analytics) Retain(ctx context.Context) error {
 	return a.every(ctx, RetainTick, "the retention of calls cannot be changed; it is tried again", a.retain)
 }
 
-// retain changes the retention of all tenants whose calls have another one than they should.
+// retain changes the retention of all tenants whose calls have another one than they should, unless ClickHouse is still at it from
+// before or a tenant's was changed within a day: then it is done later.
 func (a *Analytics) retain(ctx context.Context) error {
+	if busy, err := a.Table.Keeping(ctx); err != nil || busy {
+		return err
+	}
 	for {
 		var found bool
 		err := a.all(ctx, func(tx pgx.Tx) error {
 			var s store.Settings
 			var err error
-			if s, found, err = store.Unapplied(ctx, tx); err != nil || !found {
+			if s, found, err = store.Unapplied(ctx, tx, a.now().Add(-retainAgain)); err != nil || !found {
 				return err
 			}
 			if err := a.Table.Keep(ctx, s.Tenant, uint16(s.KeptDays())); err != nil {
 				return err
 			}
-			return store.SetApplied(ctx, tx, s.Tenant, s.KeptDays())
+			return store.SetApplied(ctx, tx, s.Tenant, s.KeptDays(), a.now())
 		})
 		if err != nil || !found {
 			return err

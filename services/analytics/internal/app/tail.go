@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,8 +19,6 @@ const (
 	// MaxTailWait is the longest that a tail waits for calls.
 	MaxTailWait = 20 * time.Second
 	tailPoll    = 250 * time.Millisecond
-	// maxTails bounds the tails that wait in one process.
-	maxTails = 48
 	// tailMemory is how old the cursor of a tail may be: manifests tell what was landed since, and are kept longer.
 	tailMemory = 24 * time.Hour
 )
@@ -86,7 +85,7 @@ func (a *Analytics) TailCalls(ctx context.Context, q Query, wait time.Duration) 
 	if err != nil {
 		return Tail{}, err
 	}
-	now, err := a.tailNow(ctx)
+	now, err := a.places.now(ctx, 0)
 	if err != nil {
 		return Tail{}, err
 	}
@@ -96,12 +95,10 @@ func (a *Analytics) TailCalls(ctx context.Context, q Query, wait time.Duration) 
 			return Tail{}, err
 		}
 	}
-	select {
-	case a.tails <- struct{}{}:
-		defer func() { <-a.tails }()
-	default:
-		return Tail{}, problem.NewUnavailable("too-many-tails", "%d tails wait for calls already. Try again later.", maxTails)
+	if !a.tails.enter(who.Tenant) {
+		return Tail{}, problem.NewUnavailable("too-many-tails", "Too many tails wait for calls already: at most %d of a tenant, and %d in all. Try again later.", maxTenantTails, maxTails)
 	}
+	defer a.tails.leave(who.Tenant)
 	deadline := time.NewTimer(min(wait, MaxTailWait))
 	defer deadline.Stop()
 	for last := false; ; {
@@ -117,7 +114,7 @@ func (a *Analytics) TailCalls(ctx context.Context, q Query, wait time.Duration) 
 			last = true
 		case <-time.After(tailPoll):
 		}
-		if now, err = a.tailNow(ctx); err != nil {
+		if now, err = a.places.now(ctx, tailPoll); err != nil {
 			return Tail{}, err
 		}
 	}
@@ -155,6 +152,9 @@ func (a *Analytics) tailFrom(text string, now tailCursor) (tailCursor, error) {
 // landedSince returns the calls that were landed between two cursors.
 func (a *Analytics) landedSince(ctx context.Context, tenant string, f clickhouse.Filter, from, to tailCursor) (Tail, error) {
 	tail := Tail{Calls: []Call{}, Next: to.String()}
+	if slices.Equal(from.upTo, to.upTo) {
+		return tail, nil // as mostly
+	}
 	f.Landed = []clickhouse.Place{}
 	var span clickhouse.Span
 	err := a.all(ctx, func(tx pgx.Tx) error {

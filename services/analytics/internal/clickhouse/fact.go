@@ -8,12 +8,19 @@ import (
 	driver "github.com/ClickHouse/clickhouse-go/v2"
 )
 
-// factTimeout bounds the writing of one fact.
+// factTimeout bounds one writing of facts.
 const factTimeout = 10 * time.Second
 
-// PutName notes the name of a thing. What is noted again replaces itself.
-func (t *Table) PutName(ctx context.Context, tenant, kind, id, name string) error {
-	return t.put(ctx, "names", "tenant, kind, id, name", [][]any{{tenant, kind, id, name}})
+// Name is a name of a thing.
+type Name struct{ Tenant, Kind, ID, Name string }
+
+// PutNames notes names. What is noted again replaces itself.
+func (t *Table) PutNames(ctx context.Context, names []Name) error {
+	rows := make([][]any, len(names))
+	for i, n := range names {
+		rows[i] = []any{n.Tenant, n.Kind, n.ID, n.Name}
+	}
+	return t.put(ctx, "names", "tenant, kind, id, name", rows)
 }
 
 // InvoiceLine is a line of an invoice that is final. Times are nanoseconds since the Unix epoch, quantity and amount decimals.

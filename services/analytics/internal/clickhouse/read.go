@@ -21,7 +21,8 @@ type condition struct {
 
 func where(sql string, values ...any) condition { return condition{sql, values} }
 
-// queryTimeout bounds one query, here and in the engine.
+// queryTimeout bounds one query. The engine is told to give up a little later: the driver makes its max_execution_time of the
+// context's deadline and 5 s.
 const queryTimeout = 20 * time.Second
 
 // read is the one place where calls are selected. It reads the calls of a tenant, or of all for principal.AllTenants, that fulfil
@@ -40,10 +41,10 @@ func (t *Table) read(ctx context.Context, dest any, tenant, columns string, cond
 	if len(parts) == 0 {
 		parts = []string{"1"}
 	}
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout+5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	ctx = driver.Context(ctx, driver.WithSettings(driver.Settings{
-		"max_execution_time": int(queryTimeout.Seconds()), "max_memory_usage": 2_000_000_000, "max_bytes_before_external_group_by": 1_000_000_000,
+		"max_memory_usage": 2_000_000_000, "max_bytes_before_external_group_by": 1_000_000_000,
 	}))
 	query := "SELECT " + columns + " FROM calls WHERE " + strings.Join(parts, " AND ") + " " + rest
 	if err := t.conn.Select(ctx, dest, query, values...); err != nil {

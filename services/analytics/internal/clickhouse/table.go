@@ -22,6 +22,10 @@ type Table struct {
 	conn driver.Conn
 	// inserts has the settings of an insert besides those of Insert.
 	inserts driver.Settings
+	// sync is the statement before what must be complete; empty for a single server.
+	sync string
+	// countAtOnce is the most calls that one statement counts exactly.
+	countAtOnce uint64
 }
 
 // CheckURL says what is wrong with the URL of a ClickHouse database, without its password.
@@ -52,7 +56,7 @@ func Open(ctx context.Context, url, cluster string) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ClickHouse: %w", err)
 	}
-	t := &Table{conn: conn}
+	t := &Table{conn: conn, sync: syncStatement(cluster, options.Auth.Database), countAtOnce: maxCounted}
 	if cluster != "" {
 		// An insert is acknowledged once most of the replicas have it: it must survive the loss of one.
 		t.inserts = driver.Settings{"insert_quorum": "auto"}

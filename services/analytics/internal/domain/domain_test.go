@@ -97,14 +97,27 @@ func TestTransitionsAlternate(t *testing.T) {
 
 func TestPeriods(t *testing.T) {
 	t.Parallel()
-	berlin, err := time.LoadLocation("Europe/Berlin")
-	require.NoError(t, err)
-	at := time.Date(2026, 3, 29, 12, 0, 0, 0, berlin) // a Sunday, on which the clock is changed
-	for schedule, want := range map[string][2]string{
-		"daily": {"2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"}, "weekly": {"2026-03-23T00:00:00+01:00", "2026-03-30T00:00:00+02:00"},
-		"monthly": {"2026-03-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00"},
+	for zone, c := range map[string]struct {
+		at   string
+		want map[string][2]string
+	}{
+		"Europe/Berlin": {"2026-03-29T12:00:00+02:00", map[string][2]string{ // a Sunday, on which the clock is changed
+			"daily": {"2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"}, "weekly": {"2026-03-23T00:00:00+01:00", "2026-03-30T00:00:00+02:00"},
+			"monthly": {"2026-03-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00"},
+		}},
+		"Africa/Cairo": {"2024-04-26T12:00:00+03:00", map[string][2]string{ // a Friday without a midnight
+			"daily": {"2024-04-26T01:00:00+03:00", "2024-04-27T00:00:00+03:00"}, "weekly": {"2024-04-22T00:00:00+02:00", "2024-04-29T00:00:00+03:00"},
+			"monthly": {"2024-04-01T00:00:00+02:00", "2024-05-01T00:00:00+03:00"},
+		}},
 	} {
-		start, end := domain.PeriodOf(schedule, at)
-		require.Equal(t, want, [2]string{start.Format(time.RFC3339), end.Format(time.RFC3339)}, schedule)
+		location, err := time.LoadLocation(zone)
+		require.NoError(t, err)
+		at, err := time.Parse(time.RFC3339, c.at)
+		require.NoError(t, err)
+		for schedule, want := range c.want {
+			start, end, err := domain.PeriodOf(schedule, at.In(location))
+			require.NoError(t, err)
+			require.Equal(t, want, [2]string{start.Format(time.RFC3339), end.Format(time.RFC3339)}, zone+" "+schedule)
+		}
 	}
 }

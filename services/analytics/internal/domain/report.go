@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/libs/rating/period"
 	analyticsv1 "github.com/tollgate/tollgate/proto/analytics/v1"
 )
 
@@ -49,17 +50,20 @@ func (r Report) Delete() []proto.Message {
 	return []proto.Message{&analyticsv1.ReportDeleted{Report: r.ID}}
 }
 
-// PeriodOf returns the day, the week from Monday or the month that a time lies in, half-open, in the time's zone.
-func PeriodOf(schedule string, t time.Time) (start, end time.Time) {
-	year, month, day := t.Date()
-	midnight := func(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, t.Location()) }
+// PeriodOf returns the day, the week from Monday or the month that a time lies in, half-open, in the time's zone, whose name must be
+// that of an IANA zone.
+func PeriodOf(schedule string, t time.Time) (start, end time.Time, err error) {
+	every := period.Day
 	switch schedule {
 	case Monthly:
-		return midnight(year, month, 1), midnight(year, month+1, 1)
+		every = period.Month
 	case Weekly:
-		monday := day - (int(t.Weekday())+6)%7
-		return midnight(year, month, monday), midnight(year, month, monday+7)
-	default:
-		return midnight(year, month, day), midnight(year, month, day+1)
+		every = period.Week
 	}
+	rule, err := period.New(period.Config{Every: every, Anchor: period.Calendar, TimeZone: t.Location().String()}, time.Time{})
+	if err != nil {
+		return start, end, err
+	}
+	p := rule.At(t)
+	return p.Start.In(t.Location()), p.End.In(t.Location()), nil
 }

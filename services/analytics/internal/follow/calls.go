@@ -41,6 +41,8 @@ type Calls struct {
 	partition int
 	log       *slog.Logger
 	metrics   *Metrics
+	// retried says that this process has tried refused messages again. It belongs to Run.
+	retried bool
 
 	mu  sync.Mutex
 	err error
@@ -124,8 +126,11 @@ func (c *Calls) session(ctx context.Context, landed func()) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := l.RetryRefused(ctx); err != nil {
-		return err
+	if !c.retried {
+		if _, err := l.RetryRefused(ctx); err != nil {
+			return err
+		}
+		c.retried = true
 	}
 	reader, err := callstream.Open(ctx, c.bus, c.partition, l.Sequence(), created)
 	if err != nil {

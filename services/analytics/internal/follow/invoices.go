@@ -15,6 +15,9 @@ import (
 	"github.com/tollgate/tollgate/services/analytics/internal/store"
 )
 
+// Logs learns from logs what it notes in ClickHouse, where it replaces itself when an event is handled again.
+type Logs struct{ Table *clickhouse.Table }
+
 // Invoices notes the lines of final invoices and what billing runs did, from the log of billing, for dashboards.
 func (l Logs) Invoices(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 	fact := clickhouse.BillingEvent{At: e.RecordedAt, Event: e.ID}

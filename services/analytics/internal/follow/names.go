@@ -4,7 +4,6 @@ package follow
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,18 +13,12 @@ import (
 	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 	meteringv1 "github.com/tollgate/tollgate/proto/metering/v1"
 	subscriptionv1 "github.com/tollgate/tollgate/proto/subscription/v1"
-	"github.com/tollgate/tollgate/services/analytics/internal/clickhouse"
 	"github.com/tollgate/tollgate/services/analytics/internal/store"
 )
 
-// Logs learns from other services' logs. What it notes in ClickHouse replaces itself when an event is handled again.
-type Logs struct{ Table *clickhouse.Table }
-
 // Names keeps the names of what calls refer to, from the logs of identity, catalog and subscription.
-func (l Logs) Names(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
-	put := func(kind, id, name string) error {
-		return errors.Join(store.PutName(ctx, tx, e.Tenant, kind, id, name), l.Table.PutName(ctx, e.Tenant, kind, id, name))
-	}
+func Names(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
+	put := func(kind, id, name string) error { return store.PutName(ctx, tx, e.Tenant, kind, id, name) }
 	switch p := e.Payload.(type) {
 	case *identityv1.AccountCreated:
 		return put(store.Account, p.GetAccount(), p.GetName())
@@ -37,6 +30,8 @@ func (l Logs) Names(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 		return put(store.APIVersion, p.GetApiVersion(), p.GetName())
 	case *subscriptionv1.SubscriptionRequested:
 		return put(store.Subscription, p.GetSubscription(), p.GetName())
+	case *subscriptionv1.SubscriptionActivated, *subscriptionv1.SubscriptionPlanChanged, *subscriptionv1.SubscriptionCancelled:
+		return divide(ctx, tx, e)
 	case *catalogv1.ProductCreated:
 		return put(store.Product, p.GetProduct(), p.GetName())
 	case *catalogv1.PlanPublished:

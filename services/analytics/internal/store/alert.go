@@ -33,9 +33,14 @@ func UpsertAlertRule(ctx context.Context, tx pgx.Tx, r AlertRule) error {
 		r.ID, r.Tenant, r.Name, r.Spec, r.Firing, r.Since, r.Value, r.EvaluatedAt, r.Cause, r.NextAt, r.CreatedAt)
 }
 
-// FindAlertRule returns a rule of a tenant by its name or id, for a change of it; pgx.ErrNoRows when there is none.
+// FindAlertRule returns a rule of a tenant by its name or id; pgx.ErrNoRows when there is none.
 func FindAlertRule(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (AlertRule, error) {
-	return one[AlertRule](ctx, tx, "find alert rule", `SELECT `+alertRuleColumns+` FROM alert_rules WHERE tenant_id = $1 AND (name = $2 OR id = $2) FOR UPDATE`, tenant, nameOrID)
+	return one[AlertRule](ctx, tx, "find alert rule", `SELECT `+alertRuleColumns+` FROM alert_rules WHERE tenant_id = $1 AND (name = $2 OR id = $2)`, tenant, nameOrID)
+}
+
+// LockAlertRule is FindAlertRule for a change of it.
+func LockAlertRule(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (AlertRule, error) {
+	return one[AlertRule](ctx, tx, "lock alert rule", `SELECT `+alertRuleColumns+` FROM alert_rules WHERE tenant_id = $1 AND (name = $2 OR id = $2) FOR UPDATE`, tenant, nameOrID)
 }
 
 // AlertRules returns rules of a tenant in order of their name, after a name.
@@ -48,10 +53,16 @@ func DeleteAlertRule(ctx context.Context, tx pgx.Tx, id string) error {
 	return exec(ctx, tx, "delete alert rule", `DELETE FROM alert_rules WHERE id = $1`, id)
 }
 
-// DueAlertRule returns a rule of any tenant whose time has come, which nobody else gets until the end of the transaction;
+// TakeAlertRule returns a rule of any tenant whose time has come, and moves that to another time, before which nobody else gets it;
 // pgx.ErrNoRows when there is none.
-func DueAlertRule(ctx context.Context, tx pgx.Tx, now time.Time) (AlertRule, error) {
-	return one[AlertRule](ctx, tx, "find due alert rule", `SELECT `+alertRuleColumns+` FROM alert_rules WHERE next_at <= $1 ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED`, now)
+func TakeAlertRule(ctx context.Context, tx pgx.Tx, now, until time.Time) (AlertRule, error) {
+	return one[AlertRule](ctx, tx, "take alert rule", `UPDATE alert_rules SET next_at = $2
+		WHERE id = (SELECT id FROM alert_rules WHERE next_at <= $1 ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING `+alertRuleColumns, now, until)
+}
+
+// PostponeAlertRule notes why a rule that was taken cannot be evaluated and when it is tried again, unless its time was changed.
+func PostponeAlertRule(ctx context.Context, tx pgx.Tx, r AlertRule, cause string, next time.Time) error {
+	return exec(ctx, tx, "postpone alert rule", `UPDATE alert_rules SET cause = $3, next_at = $4 WHERE id = $1 AND next_at = $2`, r.ID, r.NextAt, cause, next)
 }
 
 // Report is a row of reports.
@@ -75,9 +86,14 @@ func UpsertReport(ctx context.Context, tx pgx.Tx, r Report) error {
 		r.ID, r.Tenant, r.Name, r.Spec, r.SentUntil, r.Cause, r.NextAt, r.CreatedAt)
 }
 
-// FindReport returns a report of a tenant by its name or id, for a change of it; pgx.ErrNoRows when there is none.
+// FindReport returns a report of a tenant by its name or id; pgx.ErrNoRows when there is none.
 func FindReport(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (Report, error) {
-	return one[Report](ctx, tx, "find report", `SELECT `+reportColumns+` FROM reports WHERE tenant_id = $1 AND (name = $2 OR id = $2) FOR UPDATE`, tenant, nameOrID)
+	return one[Report](ctx, tx, "find report", `SELECT `+reportColumns+` FROM reports WHERE tenant_id = $1 AND (name = $2 OR id = $2)`, tenant, nameOrID)
+}
+
+// LockReport is FindReport for a change of it.
+func LockReport(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (Report, error) {
+	return one[Report](ctx, tx, "lock report", `SELECT `+reportColumns+` FROM reports WHERE tenant_id = $1 AND (name = $2 OR id = $2) FOR UPDATE`, tenant, nameOrID)
 }
 
 // Reports returns reports of a tenant in order of their name, after a name.
@@ -90,9 +106,15 @@ func DeleteReport(ctx context.Context, tx pgx.Tx, id string) error {
 	return exec(ctx, tx, "delete report", `DELETE FROM reports WHERE id = $1`, id)
 }
 
-// DueReport is DueAlertRule for reports.
-func DueReport(ctx context.Context, tx pgx.Tx, now time.Time) (Report, error) {
-	return one[Report](ctx, tx, "find due report", `SELECT `+reportColumns+` FROM reports WHERE next_at <= $1 ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED`, now)
+// TakeReport is TakeAlertRule for reports.
+func TakeReport(ctx context.Context, tx pgx.Tx, now, until time.Time) (Report, error) {
+	return one[Report](ctx, tx, "take report", `UPDATE reports SET next_at = $2
+		WHERE id = (SELECT id FROM reports WHERE next_at <= $1 ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING `+reportColumns, now, until)
+}
+
+// PostponeReport is PostponeAlertRule for reports.
+func PostponeReport(ctx context.Context, tx pgx.Tx, r Report, cause string, next time.Time) error {
+	return exec(ctx, tx, "postpone report", `UPDATE reports SET cause = $3, next_at = $4 WHERE id = $1 AND next_at = $2`, r.ID, r.NextAt, cause, next)
 }
 
 // AnyDue says whether the time of a rule or report of any tenant has come.

@@ -49,21 +49,23 @@ func UpdatePartition(ctx context.Context, tx pgx.Tx, p Partition) error {
 
 // Boot is a row of boots.
 type Boot struct {
-	Gateway  string  `db:"gateway"`
-	Boot     int64   `db:"boot"`
-	Floor    int64   `db:"floor"`
-	Above    []int64 `db:"above"`
+	Gateway string  `db:"gateway"`
+	Boot    int64   `db:"boot"`
+	Floor   int64   `db:"floor"`
+	Above   []int64 `db:"above"`
+	// Started is when the call at the floor began, and the last call of each range above; empty where it is not known.
+	Started  []int64 `db:"started"`
 	ClosedAt int64   `db:"closed_at"`
 }
 
 // Boots returns the boots of gateways.
 func Boots(ctx context.Context, tx pgx.Tx, gateways []string) ([]Boot, error) {
-	return collect[Boot](ctx, tx, "read boots", `SELECT gateway, boot, floor, above, closed_at FROM boots WHERE gateway = ANY ($1)`, gateways)
+	return collect[Boot](ctx, tx, "read boots", `SELECT gateway, boot, floor, above, started, closed_at FROM boots WHERE gateway = ANY ($1)`, gateways)
 }
 
 // Incomplete returns the boots that calls are missing of, with until when their gateways are waived.
 func Incomplete(ctx context.Context, tx pgx.Tx) ([]IncompleteBoot, error) {
-	return collect[IncompleteBoot](ctx, tx, "read boots", `SELECT b.gateway, b.boot, b.floor, b.above, b.closed_at, coalesce(w.until, 0) AS waived_until
+	return collect[IncompleteBoot](ctx, tx, "read boots", `SELECT b.gateway, b.boot, b.floor, b.above, b.started, b.closed_at, coalesce(w.until, 0) AS waived_until
 		FROM boots b LEFT JOIN waivers w ON w.gateway = b.gateway WHERE b.above <> '{}' ORDER BY b.gateway, b.boot`)
 }
 
@@ -77,9 +79,9 @@ type IncompleteBoot struct {
 func UpsertBoots(ctx context.Context, tx pgx.Tx, boots []Boot) error {
 	var batch pgx.Batch
 	for _, b := range boots {
-		batch.Queue(`INSERT INTO boots (gateway, boot, floor, above, closed_at) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (gateway, boot) DO UPDATE SET floor = excluded.floor, above = excluded.above, closed_at = excluded.closed_at`,
-			b.Gateway, b.Boot, b.Floor, b.Above, b.ClosedAt)
+		batch.Queue(`INSERT INTO boots (gateway, boot, floor, above, started, closed_at) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (gateway, boot) DO UPDATE SET floor = excluded.floor, above = excluded.above, started = excluded.started, closed_at = excluded.closed_at`,
+			b.Gateway, b.Boot, b.Floor, b.Above, b.Started, b.ClosedAt)
 	}
 	return wrap("write boots", tx.SendBatch(ctx, &batch).Close())
 }
@@ -146,9 +148,11 @@ func InsertRefused(ctx context.Context, tx pgx.Tx, p Partition, sequence uint64,
 		VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`, p.Partition, p.Generation, int64(sequence), cause, now)
 }
 
-// Refused returns the sequences of the messages of the partition's stream that could not be used, at most 1000.
-func Refused(ctx context.Context, tx pgx.Tx, p Partition) ([]int64, error) {
-	rows, err := tx.Query(ctx, `SELECT sequence FROM refused_messages WHERE partition = $1 AND generation = $2 ORDER BY sequence LIMIT 1000`, p.Partition, p.Generation)
+// Refused returns the next sequences, after one, of the messages of the partition's stream that could not be used: at most 1000, none at
+// the end.
+func Refused(ctx context.Context, tx pgx.Tx, p Partition, after int64) ([]int64, error) {
+	rows, err := tx.Query(ctx, `SELECT sequence FROM refused_messages WHERE partition = $1 AND generation = $2 AND sequence > $3 ORDER BY sequence LIMIT 1000`,
+		p.Partition, p.Generation, after)
 	if err != nil {
 		return nil, wrap("read refused messages", err)
 	}

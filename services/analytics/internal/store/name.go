@@ -17,10 +17,38 @@ const (
 	Plan         = "plan"
 )
 
-// PutName notes the name of a thing.
+// PutName notes the name of a thing, to be brought to ClickHouse: again, when the event is handled again, as after its tables were
+// made anew.
 func PutName(ctx context.Context, tx pgx.Tx, tenant, kind, id, name string) error {
 	return exec(ctx, tx, "note name", `INSERT INTO names (tenant_id, kind, id, name) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (tenant_id, kind, id) DO UPDATE SET name = excluded.name`, tenant, kind, id, name)
+		ON CONFLICT (tenant_id, kind, id) DO UPDATE SET name = excluded.name, noted = false`, tenant, kind, id, name)
+}
+
+// Name is a name of a thing.
+type Name struct {
+	Tenant string `db:"tenant_id"`
+	Kind   string `db:"kind"`
+	ID     string `db:"id"`
+	Name   string `db:"name"`
+}
+
+// TakeUnnoted returns names that are not in ClickHouse yet, and none while another transaction has some.
+func TakeUnnoted(ctx context.Context, tx pgx.Tx, limit int) ([]Name, error) {
+	var first bool
+	if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtext('analytics names'))`).Scan(&first); err != nil || !first {
+		return nil, wrap("take names", err)
+	}
+	return collect[Name](ctx, tx, "take names", `SELECT tenant_id, kind, id, name FROM names WHERE NOT noted LIMIT $1`, limit)
+}
+
+// SetNoted notes that names are in ClickHouse, except for those that were changed since.
+func SetNoted(ctx context.Context, tx pgx.Tx, names []Name) error {
+	tenants, kinds, ids, texts := make([]string, len(names)), make([]string, len(names)), make([]string, len(names)), make([]string, len(names))
+	for i, n := range names {
+		tenants[i], kinds[i], ids[i], texts[i] = n.Tenant, n.Kind, n.ID, n.Name
+	}
+	return exec(ctx, tx, "note names", `UPDATE names SET noted = true FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS r(tenant_id, kind, id, name)
+		WHERE names.tenant_id = r.tenant_id AND names.kind = r.kind AND names.id = r.id AND names.name = r.name`, tenants, kinds, ids, texts)
 }
 
 // FindID returns the id of the thing with that name or id, and pgx.ErrNoRows when it is not known. A name may have been given

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -92,12 +93,13 @@ func RaiseLongestPeriod(ctx context.Context, tx pgx.Tx, tenant string, days int)
 		ON CONFLICT (tenant_id) DO UPDATE SET longest_period = greatest(settings.longest_period, excluded.longest_period)`, tenant, days)
 }
 
-// Unapplied returns the settings of a tenant whose calls are kept otherwise than they say, and false when there is none. Nobody
-// else gets it until the end of the transaction.
-func Unapplied(ctx context.Context, tx pgx.Tx) (Settings, bool, error) {
+// Unapplied returns the settings of a tenant whose calls are kept otherwise than they say, and were not changed after a time; false
+// when there is none. Nobody else gets it until the end of the transaction.
+func Unapplied(ctx context.Context, tx pgx.Tx, changedBefore time.Time) (Settings, bool, error) {
 	rows, err := collect[Settings](ctx, tx, "read settings", `SELECT `+settingsColumns+` FROM settings
 		WHERE applied_days <> greatest(retention_days, CASE WHEN longest_period = 0 THEN 1 ELSE longest_period + $1::int END)
-		ORDER BY tenant_id LIMIT 1 FOR UPDATE SKIP LOCKED`, InvoicingDays)
+			AND (applied_at IS NULL OR applied_at <= $2)
+		ORDER BY tenant_id LIMIT 1 FOR UPDATE SKIP LOCKED`, InvoicingDays, changedBefore)
 	if err != nil || len(rows) == 0 {
 		return Settings{}, false, err
 	}
@@ -105,6 +107,6 @@ func Unapplied(ctx context.Context, tx pgx.Tx) (Settings, bool, error) {
 }
 
 // SetApplied notes the retention of a tenant's calls.
-func SetApplied(ctx context.Context, tx pgx.Tx, tenant string, days int) error {
-	return exec(ctx, tx, "note retention", `UPDATE settings SET applied_days = $2 WHERE tenant_id = $1`, tenant, days)
+func SetApplied(ctx context.Context, tx pgx.Tx, tenant string, days int, now time.Time) error {
+	return exec(ctx, tx, "note retention", `UPDATE settings SET applied_days = $2, applied_at = $3 WHERE tenant_id = $1`, tenant, days, now)
 }

@@ -4,21 +4,25 @@ import (
 	"context"
 	"fmt"
 	"math/big"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // Stored is a row of stored.
 type Stored struct {
-	Tenant         string `db:"tenant_id"`
-	Subscription   string `db:"subscription"`
-	Hour           int64  `db:"hour"`
-	Calls          int64  `db:"calls"`
-	Digest         int64  `db:"digest"`
-	FirstCompleted int64  `db:"first_completed"`
-	LastCompleted  int64  `db:"last_completed"`
-	FirstSequence  int64  `db:"first_sequence"`
-	LastSequence   int64  `db:"last_sequence"`
+	Tenant       string `db:"tenant_id"`
+	Subscription string `db:"subscription"`
+	// Hour is where the count begins: with an hour, or within one where that is divided.
+	Hour           int64 `db:"hour"`
+	Partition      int   `db:"partition"`
+	Generation     int32 `db:"generation"`
+	Calls          int64 `db:"calls"`
+	Digest         int64 `db:"digest"`
+	FirstCompleted int64 `db:"first_completed"`
+	LastCompleted  int64 `db:"last_completed"`
+	FirstSequence  int64 `db:"first_sequence"`
+	LastSequence   int64 `db:"last_sequence"`
 }
 
 // AddStored adds counts of a partition.
@@ -43,13 +47,16 @@ func AddStored(ctx context.Context, tx pgx.Tx, p Partition, rows []Stored) error
 		p.Partition, p.Generation, tenants, subscriptions, hours, calls, digests, firsts, lasts, from, to)
 }
 
-// Within sums the counts that lie within a span of completion times, of a subscription unless it is empty. The tenant is the
-// transaction's.
-func Within(ctx context.Context, tx pgx.Tx, subscription string, start, end int64) (calls, digest uint64, err error) {
+// hour is the length of the counts, in nanoseconds, where nothing divides them.
+const hour = int64(time.Hour)
+
+// FullHours sums the counts of the full hours within a span of completion times, of a subscription unless it is empty. The tenant is
+// the transaction's.
+func FullHours(ctx context.Context, tx pgx.Tx, subscription string, start, end int64) (calls, digest uint64, err error) {
 	var sum string
 	err = tx.QueryRow(ctx, `SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(digest), 0)::text FROM stored
-		WHERE hour > $2::bigint - 3600000000000 AND hour < $3 AND first_completed >= $2 AND last_completed < $3 AND ($1 = '' OR subscription = $1)`,
-		subscription, start, end).Scan(&calls, &sum)
+		WHERE hour >= $2 AND hour < $3 AND ($1 = '' OR subscription = $1)`,
+		subscription, start+(hour-start%hour)%hour, end-end%hour).Scan(&calls, &sum)
 	if err != nil {
 		return 0, 0, wrap("sum stored calls", err)
 	}
@@ -60,20 +67,19 @@ func Within(ctx context.Context, tx pgx.Tx, subscription string, start, end int6
 	return calls, whole.Mod(whole, new(big.Int).Lsh(big.NewInt(1), 64)).Uint64(), nil
 }
 
-// Across is a count that lies across an end of a span, and where its messages are.
-type Across struct {
-	Tenant        string `db:"tenant_id"`
-	Subscription  string `db:"subscription"`
-	Hour          int64  `db:"hour"`
-	Partition     int    `db:"partition"`
-	Generation    int32  `db:"generation"`
-	FirstSequence int64  `db:"first_sequence"`
-	LastSequence  int64  `db:"last_sequence"`
-}
-
-// AcrossEnds returns the counts that Within leaves out though some of their calls lie within the span.
-func AcrossEnds(ctx context.Context, tx pgx.Tx, subscription string, start, end int64) ([]Across, error) {
-	return collect[Across](ctx, tx, "read stored calls", `SELECT tenant_id, subscription, hour, partition, generation, first_sequence, last_sequence FROM stored
-		WHERE hour > $2::bigint - 3600000000000 AND hour < $3 AND last_completed >= $2 AND first_completed < $3 AND (first_completed < $2 OR last_completed >= $3)
-		AND ($1 = '' OR subscription = $1) ORDER BY partition, first_sequence`, subscription, start, end)
+// EndHours returns the counts of the hours that the ends of a span divide: one, two or none.
+func EndHours(ctx context.Context, tx pgx.Tx, subscription string, start, end int64) ([]Stored, error) {
+	var hours []int64
+	for _, instant := range []int64{start, end} {
+		if instant%hour != 0 {
+			hours = append(hours, instant-instant%hour)
+		}
+	}
+	if len(hours) == 0 {
+		return nil, nil
+	}
+	return collect[Stored](ctx, tx, "read stored calls", `SELECT tenant_id, subscription, hour, partition, generation, calls, digest, first_completed, last_completed,
+			first_sequence, last_sequence FROM stored
+		WHERE (hour BETWEEN $2 AND $2 + 3599999999999 OR hour BETWEEN $3 AND $3 + 3599999999999) AND ($1 = '' OR subscription = $1)`,
+		subscription, hours[0], hours[len(hours)-1])
 }

@@ -22,6 +22,7 @@ const (
 func Register(a *operation.API, b *app.Billing) {
 	registerRuns(a, b)
 	registerInvoices(a, b)
+	registerPeriods(a, b)
 	registerSubscriptions(a, b)
 }
 

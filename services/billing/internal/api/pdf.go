@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,8 +10,10 @@ import (
 	"github.com/signintech/gopdf"
 	"golang.org/x/image/font/gofont/gobold"
 	"golang.org/x/image/font/gofont/goregular"
+	"golang.org/x/image/font/sfnt"
 
 	"github.com/tollgate/tollgate/services/billing/internal/app"
+	"github.com/tollgate/tollgate/services/billing/internal/store"
 )
 
 // Positions and sizes on an A4 page, in points.
@@ -42,7 +45,7 @@ func printed(s app.Statement) ([]byte, error) {
 	p := &sheet{y: pageTop}
 	p.pdf.Start(gopdf.Config{PageSize: *gopdf.PageSizeA4})
 	p.err = errors.Join(p.pdf.AddTTFFontData(regular, goregular.TTF), p.pdf.AddTTFFontData(bold, gobold.TTF))
-	p.pdf.SetInfo(gopdf.PdfInfo{Title: "Invoice " + s.Number, Author: s.From, Creator: "Tollgate", CreationDate: *s.FinalizedAt})
+	p.pdf.SetInfo(gopdf.PdfInfo{Title: "Invoice " + s.Number, Author: s.Seller.Title, Creator: "Tollgate", CreationDate: *s.FinalizedAt})
 	p.pdf.AddPage()
 	p.head(s)
 	p.lines(s)
@@ -115,9 +118,9 @@ func (p *sheet) head(s app.Statement) {
 	p.number(pageRight, bold, 14, s.Number)
 	p.y += 2.5 * lineHeight
 	for _, row := range [][2]string{
-		{"From", s.From},
-		{"To", s.To},
-		{"Country", s.Country},
+		{"From", p.titleOf(s.Seller)},
+		{"To", p.titleOf(s.Buyer)},
+		{"Country", s.Buyer.Country},
 		{"Date", date(*s.FinalizedAt)},
 		{"Subscription", s.Subscription},
 		{"Period", date(s.PeriodStart) + " to " + date(s.PeriodEnd) + " (UTC, the end is not part of it)"},
@@ -131,6 +134,26 @@ func (p *sheet) head(s app.Statement) {
 	}
 	p.y += lineHeight
 	p.titles(s.Currency)
+}
+
+// titleOf returns a party's title, or its name in place of one in a script that the fonts do not have: they have Latin, Greek and
+// Cyrillic letters.
+func (p *sheet) titleOf(party store.Party) string {
+	if p.err != nil {
+		return ""
+	}
+	font, err := sfnt.Parse(goregular.TTF)
+	if err != nil {
+		p.err = fmt.Errorf("read the font: %w", err)
+		return ""
+	}
+	var buffer sfnt.Buffer
+	for _, r := range party.Title {
+		if glyph, err := font.GlyphIndex(&buffer, r); err != nil || glyph == 0 {
+			return fmt.Sprintf("%s (its title is in a script that cannot be printed here)", cmp.Or(party.Name, party.ID))
+		}
+	}
+	return party.Title
 }
 
 // date shows the time too, when it is not midnight.

@@ -83,7 +83,7 @@ func (b *Billing) work(ctx context.Context, tx pgx.Tx, subscription string, numb
 	return w, err
 }
 
-// settled returns errChanged for a period that a plan change has cut short and that is stored with its old end.
+// settled returns errChanged for a period that a plan change has given other bounds than are stored.
 func settled(ctx context.Context, tx pgx.Tx, w work) error {
 	last, err := store.LastPeriod(ctx, tx, w.row.ID)
 	if err != nil || last.Number != w.period.Number {
@@ -109,22 +109,69 @@ func lock(ctx context.Context, tx pgx.Tx, w work) (store.Period, error) {
 	if err != nil || p.Billed() {
 		return p, err
 	}
-	if row.Revision != w.row.Revision || p.EndsAt != w.period.EndsAt {
+	if row.Revision != w.row.Revision || p.Domain() != w.period.Domain() {
 		return p, errChanged
 	}
 	return p, nil
 }
 
-// hold notes why a period has no draft. There is no invoice yet, so there is no event.
+// hold notes why a period cannot be rated.
 func (b *Billing) hold(ctx context.Context, w work, h domain.Hold) (store.Period, error) {
-	return read(ctx, b, func(tx pgx.Tx, _ string) (store.Period, error) {
+	result, err := eventlog.Execute(ctx, b.log, func(ctx context.Context, tx *eventlog.Tx) (store.Period, error) {
 		p, err := lock(ctx, tx, w)
 		if err != nil || p.Billed() {
 			return p, err
 		}
-		p.State, p.Cause, p.Detail = store.Held, h.Cause, h.Detail
-		return p, store.SetPeriodState(ctx, tx, p)
+		return keep(ctx, tx, p, h)
 	})
+	return result.Value, wrap("hold the period", err)
+}
+
+// fail holds a period that has ended because billing it failed.
+func (b *Billing) fail(ctx context.Context, tenant, subscription string, number int32, cause error) error {
+	h := domain.Hold{Cause: domain.Failed, Detail: problem.From(cause).Detail}
+	_, err := eventlog.Execute(in(ctx, tenant), b.log, func(ctx context.Context, tx *eventlog.Tx) (store.Period, error) {
+		if _, err := store.LockSubscription(ctx, tx, subscription); err != nil {
+			return store.Period{}, err
+		}
+		p, err := store.LockPeriod(ctx, tx, subscription, number)
+		if err != nil || p.Billed() || b.now().Before(store.Instant(p.EndsAt)) {
+			return p, err
+		}
+		return keep(ctx, tx, p, h)
+	})
+	return wrap("hold the period", err)
+}
+
+// keep holds a locked period, and the draft that there may be of it from before.
+func keep(ctx context.Context, tx *eventlog.Tx, p store.Period, h domain.Hold) (store.Period, error) {
+	id := domain.InvoiceID(p.Tenant, p.Subscription, store.Instant(p.StartsAt))
+	history, err := tx.Load(ctx, "invoice", id)
+	if err != nil {
+		return p, err
+	}
+	if invoice := eventlog.Fold(history, domain.Invoice{ID: id}, domain.Invoice.Evolve); invoice.Draft != nil {
+		events, err := invoice.Keep(h)
+		if err != nil {
+			return p, err
+		}
+		if err := apply(ctx, tx, p.Tenant, id, len(history), events); err != nil {
+			return p, err
+		}
+	}
+	p.State, p.Cause, p.Detail = store.Held, h.Cause, h.Detail
+	return p, store.SetPeriodState(ctx, tx, p)
+}
+
+// apply appends events of an invoice and writes them to the tables.
+func apply(ctx context.Context, tx *eventlog.Tx, tenant, id string, version int, events []proto.Message) error {
+	for _, event := range events {
+		if err := store.ApplyInvoice(ctx, tx, tenant, tx.Now(), event); err != nil {
+			return err
+		}
+	}
+	tx.Append("invoice", id, uint64(version), events...)
+	return nil
 }
 
 // commit writes what was measured: draft, and hold or number and final invoice, all in one transaction.
@@ -146,12 +193,9 @@ func (b *Billing) commit(ctx context.Context, tx *eventlog.Tx, tenant string, w 
 		if err != nil {
 			return p, err
 		}
-		for _, event := range events {
-			if err := store.ApplyInvoice(ctx, tx, tenant, tx.Now(), event); err != nil {
-				return p, err
-			}
+		if err := apply(ctx, tx, tenant, id, len(history), events); err != nil {
+			return p, err
 		}
-		tx.Append("invoice", id, uint64(len(history)), events...)
 	}
 	switch {
 	case !m.hold.None():
@@ -179,9 +223,22 @@ func decide(ctx context.Context, tx *eventlog.Tx, tenant string, invoice domain.
 		more, err = invoice.Keep(m.hold)
 	case len(draft.GetLines()) > 0:
 		var number uint64
+		parties, partiesErr := parties(ctx, tx, tenant, draft.GetAccount())
+		if partiesErr != nil {
+			return nil, partiesErr
+		}
 		if number, err = store.NextNumber(ctx, tx, tenant, domain.Series); err == nil {
-			more, err = invoice.Finalize(number, tx.Now(), m.evidence)
+			more, err = invoice.Finalize(number, tx.Now(), m.evidence, parties)
 		}
 	}
 	return append(events, more...), err
+}
+
+// parties returns who sends an account's invoice and who gets it, for what is final to stay so when they are renamed.
+func parties(ctx context.Context, tx pgx.Tx, tenant, account string) (domain.Parties, error) {
+	p, err := store.FindParties(ctx, tx, tenant, account)
+	if errors.Is(err, pgx.ErrNoRows) { // the tenant's own name has not arrived; it is printed as it is then
+		return domain.Parties{}, nil
+	}
+	return domain.Parties{Seller: p.Seller.Message(), Buyer: p.Buyer.Message()}, err
 }

@@ -40,6 +40,8 @@ type Invoice struct {
 	Lines          []Line     `json:"lines,omitempty"`
 	// Evidence is the four-counter proof.
 	Evidence json.RawMessage `json:"evidence,omitempty"`
+
+	parties *store.Parties
 }
 
 // Line is a charge in the shape that "tollgate rate" prints, with where it comes from.
@@ -66,7 +68,7 @@ func newInvoice(r store.Invoice) Invoice {
 	i := Invoice{
 		ID: r.ID, State: r.State, Cause: r.Cause, Detail: r.Detail, Account: r.Account, AccountID: r.AccountID,
 		Subscription: r.Subscription, SubscriptionID: r.SubscriptionID, PeriodStart: store.Instant(r.StartsAt), PeriodEnd: store.Instant(r.EndsAt),
-		Currency: r.Currency, Total: r.Total, Evidence: r.Evidence,
+		Currency: r.Currency, Total: r.Total, Evidence: r.Evidence, parties: r.Parties,
 	}
 	if r.Number != nil && r.Series != nil {
 		i.Number = domain.FormatNumber(*r.Series, uint64(*r.Number))
@@ -124,14 +126,13 @@ func (b *Billing) Invoice(ctx context.Context, numberOrID string) (Invoice, erro
 	})
 }
 
-// Statement is an invoice with the names of its parties, for people.
+// Statement is an invoice with its parties, for people.
 type Statement struct {
 	Invoice
-	// From and To are the titles of the tenant and of the account, Country where the account is at home.
-	From, To, Country string
+	store.Parties
 }
 
-// Statement returns a final invoice for printing, by its number or id.
+// Statement returns a final invoice for printing, by its number or id: with its parties as they were when it became final.
 func (b *Billing) Statement(ctx context.Context, numberOrID string) (Statement, error) {
 	invoice, err := b.Invoice(ctx, numberOrID)
 	if err != nil {
@@ -140,10 +141,12 @@ func (b *Billing) Statement(ctx context.Context, numberOrID string) (Statement, 
 	if invoice.State != "final" {
 		return Statement{}, problem.NewConflict("invoice-not-final", "The invoice is %s; only a final one, which has a number, is printed.", invoice.State)
 	}
+	if invoice.parties != nil {
+		return Statement{invoice, *invoice.parties}, nil
+	}
 	return read(ctx, b, func(tx pgx.Tx, tenant string) (Statement, error) {
 		p, err := store.FindParties(ctx, tx, tenant, invoice.AccountID)
-		return Statement{Invoice: invoice, From: p.Tenant, To: p.Account, Country: p.Country},
-			notFound(err, "parties-unknown", "The names of the invoice's parties have not arrived yet. Try again in a moment.")
+		return Statement{invoice, p}, notFound(err, "parties-unknown", "The names of the invoice's parties have not arrived yet. Try again in a moment.")
 	})
 }
 

@@ -168,7 +168,7 @@ func (b *bench) runCutAt(number, n int, delivered bool) bool {
 		return err
 	})
 	testkit.Await(b.tb, 20*time.Second, func() error {
-		if err := b.workRuns(b.tb.Context()); err != nil {
+		if err := b.workRuns(b.tb.Context(), map[string]store.Place{}); err != nil {
 			return err
 		}
 		row := look(b, func(tx pgx.Tx) (store.Run, error) { return store.FindRun(b.tb.Context(), tx, run.ID) })

@@ -25,8 +25,9 @@ func (b *Billing) WorkRuns(ctx context.Context) error {
 	ticker := time.NewTicker(runPoll)
 	defer ticker.Stop()
 	var last string
+	from := map[string]store.Place{}
 	for {
-		last = b.note(ctx, "billing runs do not get on", last, b.workRuns(ctx))
+		last = b.note(ctx, "billing runs do not get on", last, b.workRuns(ctx, from))
 		select {
 		case <-b.wake:
 		case <-ticker.C:
@@ -41,8 +42,9 @@ func (b *Billing) Schedule(ctx context.Context, interval time.Duration) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	var last string
+	var from store.Place
 	for {
-		last = b.note(ctx, "scheduled billing does not get on", last, b.billDue(ctx))
+		last = b.note(ctx, "scheduled billing does not get on", last, b.billDue(ctx, &from))
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -72,7 +74,8 @@ func (b *Billing) exclusively(ctx context.Context, name string, fn func() error)
 	return fn()
 }
 
-func (b *Billing) billDue(ctx context.Context) error {
+// billDue bills what is due, from a place on, and from the beginning the next time. Where it breaks off, from is where to go on.
+func (b *Billing) billDue(ctx context.Context, from *store.Place) error {
 	return b.exclusively(ctx, "billing-schedule", func() error {
 		now := b.now()
 		if err := b.catchUp(ctx); err != nil {
@@ -81,36 +84,21 @@ func (b *Billing) billDue(ctx context.Context) error {
 		if err := b.settleAll(ctx, now); err != nil {
 			return err
 		}
-		return b.eachDue(ctx, now, func(p store.Period) error {
-			_, err := b.bill(ctx, p.Tenant, p.Subscription, p.Number)
-			return b.goOn(ctx, p, err)
-		})
+		var a attempts
+		next := func(after store.Place) (due []store.Period, err error) {
+			err = b.all(ctx, func(tx pgx.Tx) error {
+				due, err = store.DuePeriods(ctx, tx, now.UnixNano(), after, workPage)
+				return err
+			})
+			return due, err
+		}
+		return inTurn(from, next, &a, func(p store.Period) error { return a.note(ctx, b.billOne(ctx, p)) })
 	})
 }
 
-// eachDue calls fn for each period that has ended and is not billed.
-func (b *Billing) eachDue(ctx context.Context, now time.Time, fn func(store.Period) error) error {
-	var after store.Period
-	for {
-		var due []store.Period
-		err := b.all(ctx, func(tx pgx.Tx) (err error) {
-			due, err = store.DuePeriods(ctx, tx, now.UnixNano(), after, workPage)
-			return err
-		})
-		if err != nil || len(due) == 0 {
-			return err
-		}
-		for _, p := range due {
-			after = p
-			if err := fn(p); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// goOn decides what an error in one period means for the others: nothing, when it is the period's own.
-func (b *Billing) goOn(ctx context.Context, p store.Period, err error) error {
+// billOne bills a period that is due. What stands in its way for good is shown at the period; the error is one that may pass.
+func (b *Billing) billOne(ctx context.Context, p store.Period) error {
+	_, err := b.bill(ctx, p.Tenant, p.Subscription, p.Number)
 	switch {
 	case err == nil || errors.Is(err, errChanged): // it is tried again the next time
 		return nil
@@ -118,7 +106,7 @@ func (b *Billing) goOn(ctx context.Context, p store.Period, err error) error {
 		return err
 	}
 	b.logger.ErrorContext(ctx, "a period cannot be billed", "tenant", p.Tenant, "subscription", p.Subscription, "period", p.Number, "error", err)
-	return nil
+	return b.fail(ctx, p.Tenant, p.Subscription, p.Number, err)
 }
 
 // later says that the same may succeed at another time, with nothing changed here.
@@ -130,13 +118,15 @@ func later(err error) bool {
 // maxRuns is how many unfinished runs are taken up at once.
 const maxRuns = 100
 
-func (b *Billing) workRuns(ctx context.Context) error {
+// workRuns does the unfinished runs, each from its place on.
+func (b *Billing) workRuns(ctx context.Context, from map[string]store.Place) error {
 	var runs []store.Run
 	err := b.all(ctx, func(tx pgx.Tx) (err error) {
 		runs, err = store.UnfinishedRuns(ctx, tx, maxRuns)
 		return err
 	})
 	if err != nil || len(runs) == 0 {
+		clear(from)
 		return err
 	}
 	if err := b.catchUp(ctx); err != nil {
@@ -144,7 +134,11 @@ func (b *Billing) workRuns(ctx context.Context) error {
 	}
 	var errs []error
 	for _, run := range runs {
-		err := b.exclusively(ctx, "billing-run-"+run.ID, func() error { return b.workRun(ctx, run) })
+		place := from[run.ID]
+		err := b.exclusively(ctx, "billing-run-"+run.ID, func() error { return b.workRun(ctx, run, &place) })
+		if from[run.ID] = place; place == (store.Place{}) {
+			delete(from, run.ID)
+		}
 		if err != nil && ctx.Err() == nil {
 			errs = append(errs, err, b.wait(ctx, []store.Run{run}, err))
 		}
@@ -152,9 +146,12 @@ func (b *Billing) workRuns(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// wait notes at runs what they wait for.
+// wait notes at runs what they wait for: nothing for nil.
 func (b *Billing) wait(ctx context.Context, runs []store.Run, cause error) error {
-	text := problem.From(cause).Detail
+	text := ""
+	if cause != nil {
+		text = problem.From(cause).Detail
+	}
 	var errs []error
 	for _, run := range runs {
 		errs = append(errs, b.db.InTenant(ctx, run.Tenant, func(tx pgx.Tx) error {
@@ -165,26 +162,28 @@ func (b *Billing) wait(ctx context.Context, runs []store.Run, cause error) error
 	return errors.Join(errs...)
 }
 
-// workRun bills the periods of a run one after the other, so that numbers follow the order of their ends.
-func (b *Billing) workRun(ctx context.Context, run store.Run) error {
-	for {
-		var items []store.Item
-		err := b.db.InTenant(ctx, run.Tenant, func(tx pgx.Tx) (err error) {
-			items, err = store.PendingItems(ctx, tx, run.ID, workPage)
+// workRun bills the periods of a run one after the other, so that numbers follow the order of their ends, but for those that have to be
+// tried again.
+func (b *Billing) workRun(ctx context.Context, run store.Run, from *store.Place) error {
+	var a attempts
+	next := func(after store.Place) (items []store.Item, err error) {
+		err = b.db.InTenant(ctx, run.Tenant, func(tx pgx.Tx) error {
+			items, err = store.PendingItems(ctx, tx, run.ID, after, workPage)
 			return err
 		})
-		if err != nil {
-			return err
-		}
-		if len(items) == 0 {
-			return b.finishRun(ctx, run)
-		}
-		for _, item := range items {
-			if err := b.workItem(ctx, run, item); err != nil {
-				return err
-			}
-		}
+		return items, err
 	}
+	err := inTurn(from, next, &a, func(item store.Item) error {
+		err := b.workItem(ctx, run, item)
+		if err == nil && run.Waiting != "" { // it does not wait any more
+			run.Waiting, err = "", b.wait(ctx, []store.Run{run}, nil)
+		}
+		return a.note(ctx, err)
+	})
+	if err != nil {
+		return err
+	}
+	return b.finishRun(ctx, run)
 }
 
 func (b *Billing) workItem(ctx context.Context, run store.Run, item store.Item) error {
@@ -200,6 +199,9 @@ func (b *Billing) workItem(ctx context.Context, run store.Run, item store.Item) 
 			return err
 		}
 		b.logger.ErrorContext(ctx, "a period cannot be billed", "tenant", run.Tenant, "subscription", item.Subscription, "period", item.Number, "error", err)
+		if err := b.fail(ctx, run.Tenant, item.Subscription, item.Number, err); err != nil {
+			return err
+		}
 		p = store.Period{State: store.Held, Cause: domain.Failed, Detail: problem.From(err).Detail}
 	}
 	return b.db.InTenant(ctx, run.Tenant, func(tx pgx.Tx) error {

@@ -82,8 +82,11 @@ func (i Invoice) Keep(h Hold) ([]proto.Message, error) {
 	return []proto.Message{&billingv1.InvoiceHeld{Invoice: i.ID, Cause: h.Cause, Detail: h.Detail}}, nil
 }
 
+// Parties of an invoice as they are when it becomes final; nil where they are not known.
+type Parties struct{ Seller, Buyer *billingv1.Party }
+
 // Finalize gives the draft its number.
-func (i Invoice) Finalize(number uint64, at time.Time, evidence *billingv1.Evidence) ([]proto.Message, error) {
+func (i Invoice) Finalize(number uint64, at time.Time, evidence *billingv1.Evidence, p Parties) ([]proto.Message, error) {
 	if err := i.drafted(); err != nil {
 		return nil, err
 	}
@@ -95,6 +98,7 @@ func (i Invoice) Finalize(number uint64, at time.Time, evidence *billingv1.Evide
 	}
 	return []proto.Message{&billingv1.InvoiceFinalized{
 		Invoice: i.ID, Series: Series, Number: number, FinalizedAt: at.UnixNano(), Evidence: evidence,
+		Seller: p.Seller, Buyer: p.Buyer,
 	}}, nil
 }
 

@@ -82,18 +82,21 @@ func rateSegment(s Subscription, p Period, m Measured) (rating.Result, error) {
 	return rating.Rate(plan, usage, rating.Context{Share: s.share(rule, p, m.Segment)})
 }
 
-// share returns the part of a whole period that was served, nil for all of it. Periods of the plan's rule that are not the
-// one that is billed count by the rule: this is so for a plan with other periods that came into force unforeseen.
+// share returns how many of the plan's own periods were served, nil for the one that is billed, whole. Where what is billed is in no
+// period of the plan's rule, those that were served are counted: this is so for a plan with other periods that came into force
+// unforeseen, and for a replay under one.
 func (s Subscription) share(rule period.Rule, p Period, segment Segment) *money.Ratio {
 	served := segment.Served
-	if served.Start.Equal(p.Whole.Start) && served.End.Equal(p.Whole.End) {
+	var share money.Ratio
+	switch {
+	case !of(rule, p.Whole):
+		share = rule.Share(served)
+	case served == p.Whole:
 		return nil
+	default:
+		share = rule.Fraction(served, p.Whole)
 	}
-	fraction := rule.Fraction(served, p.Whole)
-	if first := s.Phases[s.phaseAt(p.Start)]; !boundaries(s.periodConfig(first), s.periodConfig(segment.Phase)) {
-		fraction = rule.Share(served)
-	}
-	return &fraction
+	return &share
 }
 
 func invoiceLine(s Subscription, p Period, m Measured, line rating.Line) (*billingv1.InvoiceLine, error) {

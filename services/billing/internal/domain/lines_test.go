@@ -89,6 +89,73 @@ func TestAYearlyPlanInAMonthOfAnother(t *testing.T) {
 	require.Equal(t, "10.00", draft.GetLines()[2].GetAmount())
 }
 
+func flat(every, amount string) *catalogv1.PlanSpec {
+	return &catalogv1.PlanSpec{Currency: "USD", Period: &catalogv1.Period{Every: every}, Prices: []*catalogv1.Price{{Name: "base", Model: "flat", Amount: amount}}}
+}
+
+// TestAReplayCountsThePlansOwnPeriods: a whole period of one plan is a part of another one's, or several.
+func TestAReplayCountsThePlansOwnPeriods(t *testing.T) {
+	t.Parallel()
+	start := at("2026-01-01T00:00:00Z")
+	for _, c := range []struct {
+		name           string
+		stored, replay *catalogv1.PlanSpec
+		period         string
+		want           string
+	}{
+		{"a month of a yearly plan", flat("month", "1.00"), flat("year", "365.00"), "2026-01-01T00:00:00Z", "31.00"},
+		{"a year of a monthly plan", flat("year", "1.00"), flat("month", "10.00"), "2026-01-01T00:00:00Z", "120.00"},
+		{"a quarter of a monthly plan", flat("quarter", "1.00"), flat("month", "10.00"), "2026-04-01T00:00:00Z", "30.00"},
+		{"the same periods", flat("month", "1.00"), flat("", "10.00"), "2026-03-01T00:00:00Z", "10.00"},
+	} {
+		s := subscription("UTC", domain.Phase{From: start, Spec: c.stored})
+		_, periods, err := s.Extend(nil, false, at(c.period))
+		require.NoError(t, err)
+		p := periods[len(periods)-1]
+		require.Equal(t, at(c.period), p.Start, c.name)
+		s = subscription("UTC", domain.Phase{From: start, Spec: c.replay})
+		draft, err := domain.Rate(s, p, used(s, p))
+		require.NoError(t, err)
+		require.Equal(t, c.want, draft.GetTotal(), c.name)
+	}
+}
+
+// TestALateChangeOfPlanIsBilledOnce: a period was stored under the plan before, and then it is learned that another plan was in force
+// when it began.
+func TestALateChangeOfPlanIsBilledOnce(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, start, change, now, cut, total string }{
+		{"a year that ends with the month", "2026-01-01T00:00:00Z", "2026-11-30T23:59:59Z", "2027-01-01T00:00:00Z",
+			"12 [2026-12-01T00:00:00Z, 2027-01-01T00:00:00Z) in [2026-01-01T00:00:00Z, 2027-01-01T00:00:00Z)", "31.00"},
+		{"a year that goes on", "2026-03-15T00:00:00Z", "2026-11-30T00:00:00Z", "2027-03-15T00:00:00Z",
+			"10 [2026-12-15T00:00:00Z, 2027-03-15T00:00:00Z) in [2026-03-15T00:00:00Z, 2027-03-15T00:00:00Z)", "90.00"},
+	} {
+		monthly := domain.Phase{From: at(c.start), Spec: flat("month", "10.00")}
+		s := subscription("UTC", monthly)
+		_, stored, err := s.Extend(nil, false, at("2026-12-20T00:00:00Z"))
+		require.NoError(t, err)
+		last := stored[len(stored)-1]
+		s = subscription("UTC", monthly, domain.Phase{From: at(c.change), Spec: flat("year", "365.00")})
+		cut, more, err := s.Extend(&last, true, at("2026-12-20T00:00:00Z"))
+		require.NoError(t, err, c.name)
+		require.Empty(t, more)
+		require.NotNil(t, cut, c.name)
+		require.Equal(t, c.cut, text(*cut), c.name)
+		again, more, err := s.Extend(cut, true, at(c.now))
+		require.NoError(t, err)
+		require.Nil(t, again, "it is as it is to be")
+		require.Len(t, more, 1)
+		require.Equal(t, at(c.now), more[0].Start)
+		draft, err := domain.Rate(s, *cut, used(s, *cut))
+		require.NoError(t, err)
+		require.Equal(t, c.total, draft.GetTotal(), c.name)
+
+		draft, err = domain.Rate(s, last, used(s, last))
+		require.NoError(t, err)
+		require.Equal(t, "31.00", draft.GetTotal(), "%s: where the period was billed already, it is rated by the year too", c.name)
+	}
+}
+
 func TestRateRefuses(t *testing.T) {
 	t.Parallel()
 	yen := plan("", "")
@@ -142,7 +209,7 @@ func TestInvoice(t *testing.T) {
 	none := domain.Invoice{ID: "i"}
 	_, err := none.Keep(domain.Hold{Cause: "x"})
 	require.ErrorContains(t, err, "no draft")
-	_, err = none.Finalize(1, time.Now(), &billingv1.Evidence{})
+	_, err = none.Finalize(1, time.Now(), &billingv1.Evidence{}, domain.Parties{})
 	require.ErrorContains(t, err, "no draft")
 	events, err := none.Rated("i", draft)
 	require.NoError(t, err)
@@ -159,19 +226,19 @@ func TestInvoice(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, again, "the same reason is no event")
 
-	_, err = held.Finalize(0, time.Now(), &billingv1.Evidence{})
+	_, err = held.Finalize(0, time.Now(), &billingv1.Evidence{}, domain.Parties{})
 	require.ErrorContains(t, err, "number")
-	_, err = held.Finalize(1, time.Now(), nil)
+	_, err = held.Finalize(1, time.Now(), nil, domain.Parties{})
 	require.ErrorContains(t, err, "evidence")
 	negative := none.Evolve(&billingv1.InvoiceDrafted{Invoice: "i", Total: "-0.01", Currency: "USD"})
-	_, err = negative.Finalize(1, time.Now(), &billingv1.Evidence{})
+	_, err = negative.Finalize(1, time.Now(), &billingv1.Evidence{}, domain.Parties{})
 	require.ErrorContains(t, err, "credit note")
 
-	events, err = held.Finalize(7, time.Unix(0, 9), &billingv1.Evidence{})
+	events, err = held.Finalize(7, time.Unix(0, 9), &billingv1.Evidence{}, domain.Parties{})
 	require.NoError(t, err)
 	final := held.Evolve(events[0])
 	require.True(t, final.Hold.None())
-	_, err = final.Finalize(8, time.Now(), &billingv1.Evidence{})
+	_, err = final.Finalize(8, time.Now(), &billingv1.Evidence{}, domain.Parties{})
 	require.ErrorContains(t, err, "INV-000007 is final")
 	_, err = final.Keep(hold)
 	require.ErrorContains(t, err, "is final")

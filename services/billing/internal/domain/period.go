@@ -128,8 +128,7 @@ func (s Subscription) closes() time.Time {
 }
 
 // Extend returns the periods that are missing after last (nil for none), up to the one that now lies in; none begins after the
-// subscription has ended and drained. Stored boundaries stay as they are, except that cut is last with an earlier end, when
-// last is open and a plan with other periods has come into force, or the subscription has ended, within it.
+// subscription has ended and drained. Stored boundaries stay as they are, except that cut is last as Cut has it, when last is open.
 func (s Subscription) Extend(last *Period, open bool, now time.Time) (cut *Period, more []Period, err error) {
 	number, start := 1, s.StartedAt
 	if last != nil {
@@ -154,15 +153,35 @@ func (s Subscription) Extend(last *Period, open bool, now time.Time) (cut *Perio
 	return cut, more, nil
 }
 
-// Cut returns an open period with an earlier end, when a plan with other periods has come into force or the subscription has
-// ended within it; else nil.
+// Cut returns the last period, an open one, with an earlier end, when a plan with other periods has come into force or the
+// subscription has ended within it. When that plan came into force before it, which was learned late, it is as that plan has it: its
+// end may be later. Else it returns nil.
 func (s Subscription) Cut(p Period) (*Period, error) {
 	again, err := s.next(p.Number, p.Start)
-	if err != nil || !again.End.Before(p.End) || !s.beginsAt(again.End) && !again.End.Equal(s.closes()) {
+	if err != nil {
 		return nil, err
+	}
+	rule, err := s.rule(s.Phases[s.phaseAt(p.Start)])
+	switch {
+	case err != nil:
+		return nil, err
+	case !of(rule, p.Whole):
+		return &again, nil
+	case !again.End.Before(p.End) || !s.beginsAt(again.End) && !again.End.Equal(s.closes()):
+		return nil, nil
 	}
 	p.End = again.End
 	return &p, nil
+}
+
+// shift is how far an update of the time zone database may move a boundary: by hours, or over the date line. Stored boundaries do not
+// follow it.
+const shift = 36 * time.Hour
+
+// of says whether a period is one of a rule's, but for a shift.
+func of(rule period.Rule, p period.Interval) bool {
+	own := rule.At(p.Start.Add(p.Duration() / 2))
+	return own.Start.Sub(p.Start).Abs() <= shift && own.End.Sub(p.End).Abs() <= shift
 }
 
 // beginsAt says whether a phase begins at t.

@@ -97,6 +97,26 @@ func TestAnOpenPeriodIsCutByAPlanWithOtherPeriods(t *testing.T) {
 	require.Equal(t, at("2026-02-01T00:00:00Z"), more[0].Start)
 }
 
+// TestStoredBoundariesDoNotFollowTheTimeZoneDatabase: a zone that has moved by an hour since leaves the open period, and its price,
+// as they were.
+func TestStoredBoundariesDoNotFollowTheTimeZoneDatabase(t *testing.T) {
+	t.Parallel()
+	s := subscription("Asia/Kolkata", domain.Phase{From: at("2026-01-31T15:00:00Z"), Spec: plan("month", "calendar")})
+	_, stored, err := s.Extend(nil, false, at("2026-03-01T00:00:00Z"))
+	require.NoError(t, err)
+	p := stored[2]
+	for _, moved := range []*time.Time{&p.Start, &p.End, &p.Whole.Start, &p.Whole.End} {
+		*moved = moved.Add(-time.Hour)
+	}
+	cut, more, err := s.Extend(&p, true, at("2026-03-20T00:00:00Z"))
+	require.NoError(t, err)
+	require.Nil(t, cut)
+	require.Empty(t, more)
+	draft, err := domain.Rate(s, p, used(s, p))
+	require.NoError(t, err)
+	require.Equal(t, "31.00", draft.GetTotal())
+}
+
 func TestPeriodsEndWithTheSubscription(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

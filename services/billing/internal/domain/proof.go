@@ -61,6 +61,9 @@ func unsealed(usage *meteringv1.UsageReply) string {
 		}
 		all = append(all, gateway+" ("+until+")")
 	}
+	for _, partition := range usage.GetBehind() {
+		all = append(all, fmt.Sprintf("partition %d of the stream of calls (messages from before are being metered)", partition))
+	}
 	if len(all) == 0 {
 		return "metering does not say which gateway"
 	}

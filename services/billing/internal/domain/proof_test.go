@@ -22,6 +22,9 @@ func TestClosed(t *testing.T) {
 	h := domain.Closed(p, &meteringv1.UsageReply{OpenGaps: 3, Unsealed: map[string]int64{"gw2": 0, "gw1": at("2026-01-31T23:00:00Z").UnixNano()}})
 	require.Equal(t, domain.NotSealed, h.Cause)
 	require.Contains(t, h.Detail, "gw1 (until 2026-01-31T23:00:00Z), gw2 (never)")
+	h = domain.Closed(p, &meteringv1.UsageReply{Behind: []uint32{2}})
+	require.Equal(t, domain.NotSealed, h.Cause)
+	require.Contains(t, h.Detail, "partition 2 of the stream of calls")
 }
 
 // set is calls of one or two segments, as both sides count them.

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+
+	billingv1 "github.com/tollgate/tollgate/proto/billing/v1"
 )
 
 // Account is a row of accounts.
@@ -34,17 +36,43 @@ func PutTenant(ctx context.Context, tx pgx.Tx, id, name, title string) error {
 		ON CONFLICT (id) DO UPDATE SET title = excluded.title`, id, name, title)
 }
 
-// Parties are the titles of who sends an invoice and of who gets it.
+// Parties are who sends an invoice and who gets it.
 type Parties struct {
-	Tenant  string `db:"tenant"`
-	Account string `db:"account"`
-	Country string `db:"country"`
+	Seller Party `json:"seller"`
+	Buyer  Party `json:"buyer"`
 }
 
-// FindParties returns those of an account's invoices.
-func FindParties(ctx context.Context, tx pgx.Tx, tenant, account string) (Parties, error) {
-	return one[Parties](ctx, tx, "find parties", `SELECT t.title AS tenant, a.title AS account, a.country
-		FROM accounts a JOIN tenants t ON t.id = a.tenant_id WHERE a.tenant_id = $1 AND a.id = $2`, tenant, account)
+// Party is a tenant or an account on an invoice.
+type Party struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Title   string `json:"title"`
+	Country string `json:"country,omitempty"`
+}
+
+// Message returns the party as events have it.
+func (p Party) Message() *billingv1.Party {
+	return &billingv1.Party{Id: p.ID, Name: p.Name, Title: p.Title, Country: p.Country}
+}
+
+func partyOf(p *billingv1.Party) Party {
+	return Party{ID: p.GetId(), Name: p.GetName(), Title: p.GetTitle(), Country: p.GetCountry()}
+}
+
+// partiesOf returns those of an event, nil where it has none.
+func partiesOf(e *billingv1.InvoiceFinalized) *Parties {
+	if e.GetSeller() == nil || e.GetBuyer() == nil {
+		return nil
+	}
+	return &Parties{Seller: partyOf(e.GetSeller()), Buyer: partyOf(e.GetBuyer())}
+}
+
+// FindParties returns those of an account's invoices as they are now.
+func FindParties(ctx context.Context, tx pgx.Tx, tenant, account string) (p Parties, err error) {
+	err = tx.QueryRow(ctx, `SELECT t.id, t.name, t.title, a.id, a.name, a.title, a.country
+		FROM accounts a JOIN tenants t ON t.id = a.tenant_id WHERE a.tenant_id = $1 AND a.id = $2`, tenant, account).
+		Scan(&p.Seller.ID, &p.Seller.Name, &p.Seller.Title, &p.Buyer.ID, &p.Buyer.Name, &p.Buyer.Title, &p.Buyer.Country)
+	return p, wrap("find parties", err)
 }
 
 // CloseAccount marks an account as closed.

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/libs/eventlog"
 	billingv1 "github.com/tollgate/tollgate/proto/billing/v1"
 )
 
@@ -30,10 +31,11 @@ type Invoice struct {
 	Number         *int64          `db:"number"`
 	FinalizedAt    *int64          `db:"finalized_at"`
 	Evidence       json.RawMessage `db:"evidence"`
+	Parties        *Parties        `db:"parties"`
 }
 
 const invoiceQuery = `SELECT i.id, i.account_id, coalesce(a.name, '') AS account, i.subscription_id, coalesce(s.name, '') AS subscription,
-	i.starts_at, i.ends_at, i.currency, i.total::text AS total, i.state, i.cause, i.detail, i.series, i.number, i.finalized_at, i.evidence
+	i.starts_at, i.ends_at, i.currency, i.total::text AS total, i.state, i.cause, i.detail, i.series, i.number, i.finalized_at, i.evidence, i.parties
 	FROM invoices i LEFT JOIN accounts a ON a.id = i.account_id LEFT JOIN subscriptions s ON s.id = i.subscription_id `
 
 // FindInvoice returns an invoice by its id.
@@ -105,8 +107,15 @@ func NextNumber(ctx context.Context, tx pgx.Tx, tenant, series string) (number u
 	return number, wrap("number the invoice", err)
 }
 
-// InvoiceTables are those that ApplyInvoice writes and that follow from the log alone.
-func InvoiceTables() []string { return []string{"invoices", "invoice_lines"} }
+// Projection describes the tables of invoices, which ApplyInvoice alone writes, for making them again from the log.
+func Projection() eventlog.Projection {
+	return eventlog.Projection{
+		Name: "invoices", Tables: []string{"invoices", "invoice_lines"},
+		Apply: func(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
+			return ApplyInvoice(ctx, tx, e.Tenant, e.RecordedAt, e.Payload)
+		},
+	}
+}
 
 // ApplyInvoice writes the effect of an event of an invoice's stream; other events are left alone.
 func ApplyInvoice(ctx context.Context, tx pgx.Tx, tenant string, recordedAt time.Time, event proto.Message) error {
@@ -122,7 +131,8 @@ func ApplyInvoice(ctx context.Context, tx pgx.Tx, tenant string, recordedAt time
 			return wrap("finalize invoice", err)
 		}
 		return exec(ctx, tx, "finalize invoice", `UPDATE invoices SET state = 'final', cause = '', detail = '', series = $2, number = $3,
-			finalized_at = $4, evidence = $5 WHERE id = $1`, e.GetInvoice(), e.GetSeries(), int64(e.GetNumber()), e.GetFinalizedAt(), evidence)
+			finalized_at = $4, evidence = $5, parties = $6 WHERE id = $1`,
+			e.GetInvoice(), e.GetSeries(), int64(e.GetNumber()), e.GetFinalizedAt(), evidence, partiesOf(e))
 	}
 	return nil
 }

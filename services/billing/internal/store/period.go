@@ -40,6 +40,15 @@ func (p Period) Domain() domain.Period {
 	}
 }
 
+// Place is where something is in the order of the ends of periods. The zero value is before all.
+type Place struct {
+	EndsAt       int64
+	Subscription string
+}
+
+// Place returns where the period is among others.
+func (p Period) Place() Place { return Place{p.EndsAt, p.Subscription} }
+
 // Billed says whether nothing more comes of the period.
 func (p Period) Billed() bool { return p.State == Invoiced || p.State == Skipped }
 
@@ -66,11 +75,12 @@ func LockPeriod(ctx context.Context, tx pgx.Tx, subscription string, number int3
 	return one[Period](ctx, tx, "lock period", `SELECT `+periodColumns+` FROM periods WHERE subscription_id = $1 AND number = $2 FOR UPDATE`, subscription, number)
 }
 
-// Settle stores periods of a subscription: cut ends earlier than it did, more are new. until is the end of the last one.
+// Settle stores periods of a subscription: cut has other bounds than it had, more are new. until is the end of the last one.
 func Settle(ctx context.Context, tx pgx.Tx, tenant, subscription string, cut *domain.Period, more []domain.Period, until int64) error {
 	if cut != nil {
-		if err := exec(ctx, tx, "cut period", `UPDATE periods SET ends_at = $3 WHERE subscription_id = $1 AND number = $2 AND state IN ('open', 'held')`,
-			subscription, int32(cut.Number), Nanos(cut.End)); err != nil {
+		if err := exec(ctx, tx, "cut period", `UPDATE periods SET ends_at = $3, whole_start = $4, whole_end = $5
+			WHERE subscription_id = $1 AND number = $2 AND state IN ('open', 'held')`,
+			subscription, int32(cut.Number), Nanos(cut.End), Nanos(cut.Whole.Start), Nanos(cut.Whole.End)); err != nil {
 			return err
 		}
 	}
@@ -89,9 +99,35 @@ func SetPeriodState(ctx context.Context, tx pgx.Tx, p Period) error {
 		p.Subscription, p.Number, p.State, p.Cause, p.Detail)
 }
 
-// DuePeriods returns periods that have ended and are not billed, in order of their end, after one of them.
-func DuePeriods(ctx context.Context, tx pgx.Tx, now int64, after Period, limit int) ([]Period, error) {
+// DuePeriods returns periods that have ended and are not billed, in order of their end, after a place.
+func DuePeriods(ctx context.Context, tx pgx.Tx, now int64, after Place, limit int) ([]Period, error) {
 	return collect[Period](ctx, tx, "list due periods", `SELECT `+periodColumns+` FROM periods
 		WHERE state IN ('open', 'held') AND ends_at <= $1 AND (ends_at, subscription_id) > ($2, $3)
 		ORDER BY ends_at, subscription_id LIMIT $4`, now, after.EndsAt, after.Subscription, limit)
+}
+
+// NamedPeriod is a period with the name of its subscription.
+type NamedPeriod struct {
+	Period
+	Name string `db:"name"`
+}
+
+// PeriodFilter selects periods; what is empty does not.
+type PeriodFilter struct {
+	// Subscription is a name or id.
+	Subscription, State string
+	// Before is the last period of the page before; the zero value for the first page.
+	Before Place
+	Limit  int
+}
+
+// Periods returns periods of a tenant, those that end last first.
+func Periods(ctx context.Context, tx pgx.Tx, tenant string, f PeriodFilter) ([]NamedPeriod, error) {
+	return collect[NamedPeriod](ctx, tx, "list periods", `SELECT p.subscription_id, p.number, p.tenant_id, p.starts_at, p.ends_at,
+			p.whole_start, p.whole_end, p.state, p.cause, p.detail, s.name
+		FROM periods p JOIN subscriptions s ON s.id = p.subscription_id
+		WHERE p.tenant_id = $1 AND ($2 = '' OR p.subscription_id = $2 OR s.name = $2) AND ($3 = '' OR p.state = $3)
+			AND ($4::bigint = 0 OR (p.ends_at, p.subscription_id) < ($4, $5::text))
+		ORDER BY p.ends_at DESC, p.subscription_id DESC LIMIT $6`,
+		tenant, f.Subscription, f.State, f.Before.EndsAt, f.Before.Subscription, f.Limit)
 }

@@ -82,10 +82,14 @@ type Item struct {
 
 const itemColumns = `subscription_id, number, tenant_id, ends_at, state, cause, detail`
 
-// PendingItems returns items that are still to be done, in order of their end.
-func PendingItems(ctx context.Context, tx pgx.Tx, run string, limit int) ([]Item, error) {
+// Place returns where the item is among others.
+func (i Item) Place() Place { return Place{i.EndsAt, i.Subscription} }
+
+// PendingItems returns items that are still to be done, in order of their end, after a place.
+func PendingItems(ctx context.Context, tx pgx.Tx, run string, after Place, limit int) ([]Item, error) {
 	return collect[Item](ctx, tx, "list run items", `SELECT `+itemColumns+` FROM run_items
-		WHERE run_id = $1 AND state = 'pending' ORDER BY ends_at, subscription_id LIMIT $2`, run, limit)
+		WHERE run_id = $1 AND state = 'pending' AND (ends_at, subscription_id) > ($2, $3)
+		ORDER BY ends_at, subscription_id LIMIT $4`, run, after.EndsAt, after.Subscription, limit)
 }
 
 // NamedItem is an item with the name of its subscription.

@@ -34,7 +34,8 @@ func Register(a *operation.API, c *app.Catalog) {
 type page struct{ operation.Page }
 
 type exportRequest struct {
-	Kind string `query:"kind" enum:"Ruleset,API,APIVersion,Product,Plan" description:"One kind; all when empty."`
+	Kind   string `query:"kind" enum:"Ruleset,API,APIVersion,Product,Plan" description:"One kind; all when empty."`
+	Cursor string `query:"cursor" description:"The next of the page before; a page has about 2 MiB."`
 }
 
 func registerResources(a *operation.API, c *app.Catalog) {
@@ -47,8 +48,10 @@ func registerResources(a *operation.API, c *app.Catalog) {
 	})
 	operation.Register(a, operation.Op[exportRequest, resource.Export]{
 		Name: "ExportCatalogResources", Method: http.MethodGet, Path: "/export", Scope: read,
-		Summary: "Every API, version, product and plan as documents.",
-		Handle:  func(ctx context.Context, r *exportRequest) (resource.Export, error) { return c.Export(ctx, r.Kind) },
+		Summary: "Every ruleset, API, version, product and plan as documents, page by page.",
+		Handle: func(ctx context.Context, r *exportRequest) (resource.Export, error) {
+			return c.Export(ctx, r.Kind, r.Cursor)
+		},
 	})
 }
 

@@ -2,13 +2,9 @@ package app
 
 import (
 	"context"
-	"errors"
-	"slices"
 
-	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/libs/resource"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 	"github.com/tollgate/tollgate/services/catalog/internal/document"
@@ -124,113 +120,4 @@ func orNil[T any, M interface {
 		return nil
 	}
 	return m
-}
-
-// exportPlain is the size up to which a document is exported as it is; a larger one is compressed.
-const exportPlain = 1 << 20
-
-// exportPage is how many rows are read at once for an export.
-const exportPage = 200
-
-// exportKinds are the kinds that catalog owns, in the order in which they are applied.
-var exportKinds = []string{"Ruleset", "API", "APIVersion", "Product", "Plan"}
-
-// Export returns every resource as documents that Apply takes, of one kind or of all for "". Retired plans are left out:
-// nothing makes them again.
-func (c *Catalog) Export(ctx context.Context, kind string) (resource.Export, error) {
-	if kind != "" && !slices.Contains(exportKinds, kind) {
-		return resource.Export{}, problem.NewInvalid("request-invalid", "The request is not valid.").With(
-			problem.Field{Path: "kind", Message: "is not a kind of catalog's; want Ruleset, API, APIVersion, Product or Plan"})
-	}
-	return read(ctx, c, func(tx pgx.Tx, tenant string) (resource.Export, error) {
-		e := exporter{out: resource.Export{Resources: []resource.Resource{}}}
-		for _, k := range exportKinds {
-			if kind != "" && kind != k {
-				continue
-			}
-			if err := e.export(ctx, tx, tenant, k); err != nil {
-				return e.out, err
-			}
-		}
-		return e.out, nil
-	})
-}
-
-type exporter struct{ out resource.Export }
-
-func (e *exporter) add(kind string, m resource.Metadata, spec proto.Message) error {
-	r, err := resource.NewResource(kind, m, spec)
-	e.out.Resources = append(e.out.Resources, r)
-	return err
-}
-
-func (e *exporter) export(ctx context.Context, tx pgx.Tx, tenant, kind string) error {
-	switch kind {
-	case "Ruleset":
-		row, err := store.FindRuleset(ctx, tx, tenant)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return e.add(kind, resource.Metadata{Name: row.Name}, row.Spec.Message)
-	case "API":
-		return pages(func(after string) ([]store.API, error) { return store.APIs(ctx, tx, tenant, after, exportPage) },
-			func(a store.API) string { return a.Name },
-			func(a store.API) error { return e.add(kind, resource.Metadata{Name: a.Name}, a.Spec.Message) })
-	case "APIVersion":
-		return pages(func(after string) ([]store.APIVersion, error) {
-			return store.APIVersions(ctx, tx, tenant, "", after, exportPage)
-		}, func(v store.APIVersion) string { return v.Name }, func(v store.APIVersion) error {
-			text, err := store.Original(ctx, tx, v.ID)
-			if err != nil {
-				return err
-			}
-			if v.Spec.Message.Openapi, err = document.Pack(text, exportPlain); err != nil {
-				return err
-			}
-			return e.add(kind, resource.Metadata{Name: v.Name, API: v.API}, v.Spec.Message)
-		})
-	case "Product":
-		return pages(func(after string) ([]store.Product, error) {
-			return store.Products(ctx, tx, tenant, "", after, exportPage)
-		},
-			func(p store.Product) string { return p.Name },
-			func(p store.Product) error { return e.add(kind, resource.Metadata{Name: p.Name}, p.Spec.Message) })
-	default:
-		return plansOf(ctx, tx, tenant, "", func(p store.Plan) error {
-			if p.Retired {
-				return nil
-			}
-			return e.add(kind, resource.Metadata{Name: p.Name, Product: p.Product}, p.Spec.Message)
-		})
-	}
-}
-
-// pages reads page by page and calls do for each row.
-func pages[T any](next func(after string) ([]T, error), cursor func(T) string, do func(T) error) error {
-	for after := ""; ; {
-		rows, err := next(after)
-		if err != nil {
-			return err
-		}
-		for _, row := range rows {
-			after = cursor(row)
-			if err := do(row); err != nil {
-				return err
-			}
-		}
-		if len(rows) < exportPage {
-			return nil
-		}
-	}
-}
-
-// plansOf calls do for each plan of a product, or of all for "".
-func plansOf(ctx context.Context, tx pgx.Tx, tenant, product string, do func(store.Plan) error) error {
-	var last store.Plan
-	return pages(func(string) ([]store.Plan, error) {
-		return store.Plans(ctx, tx, tenant, product, "", last.Product, last.Name, exportPage)
-	}, func(p store.Plan) string { last = p; return p.Name }, do)
 }

@@ -103,7 +103,7 @@ func refusal(err error) error {
 	if !errors.As(err, &taken) {
 		return err
 	}
-	by := "another provider of this installation; choose another host or prefix"
+	by := "another provider of this installation, to whom paths below " + firstSegment(taken.Prefix) + " there belong for good; choose another host, or another first segment of the prefix"
 	if taken.Version != "" {
 		by = "the API version " + taken.Version + "; retire that one, or choose another host or prefix"
 	}
@@ -111,6 +111,9 @@ func refusal(err error) error {
 		Path: "spec.route", Message: "the prefix " + taken.Prefix + " on the host " + taken.Host + " is taken by " + by,
 	})
 }
+
+// firstSegment names what belongs to a tenant of the paths below a prefix.
+func firstSegment(prefix string) string { return "/" + domain.FirstSegment(prefix) }
 
 // checkMeters refuses changes of API versions and products that leave a plan without a meter that it goes by. It comes
 // last, so that one apply may change them together.
@@ -120,7 +123,7 @@ func (ch *change) checkMeters(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = plansOf(ctx, ch, ch.tenant, product, func(p store.Plan) error {
+		err = plansOf(ctx, ch, ch.tenant, product, resource.Metadata{}, func(p store.Plan) error {
 			if p.Retired {
 				return nil
 			}

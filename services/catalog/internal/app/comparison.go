@@ -173,7 +173,7 @@ func comparedPlans(ctx context.Context, tx pgx.Tx, tenant string, product store.
 	if len(names) > 0 {
 		return plans, nil
 	}
-	err := plansOf(ctx, tx, tenant, product.ID, func(p store.Plan) error {
+	err := plansOf(ctx, tx, tenant, product.ID, resource.Metadata{}, func(p store.Plan) error {
 		if !p.Retired && len(plans) < maxCompared {
 			plans = append(plans, p)
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 	"github.com/tollgate/tollgate/services/catalog/internal/document"
@@ -96,7 +97,7 @@ func (c *Catalog) lintNew(ctx context.Context, rules *catalogv1.RulesetSpec, tex
 	if rules == nil {
 		return nil, nil
 	}
-	report, err := c.inspect.Lint(ctx, rules.GetRules(), text)
+	report, err := c.lintIn(ctx, rules.GetRules(), text)
 	switch {
 	case err != nil && !domain.Enforces(rules) && ctx.Err() == nil:
 		c.logger.Warn("a document was not checked against the ruleset", "error", err)
@@ -149,12 +150,18 @@ func (c *Catalog) LintDocument(ctx context.Context, given, rules string) (*rules
 	return c.lint(ctx, d.Text, rules)
 }
 
+// lintIn checks a document in the turn of the acting tenant.
+func (c *Catalog) lintIn(ctx context.Context, rules, text string) (*ruleset.Report, error) {
+	p, _ := principal.From(ctx)
+	return c.inspect.Lint(ctx, p.Tenant, rules, text)
+}
+
 func (c *Catalog) lint(ctx context.Context, text, rules string) (*ruleset.Report, error) {
 	if rules != "" {
 		if err := ruleset.Check(rules, "rules"); err != nil {
 			return nil, err
 		}
-		return c.inspect.Lint(ctx, rules, text)
+		return c.lintIn(ctx, rules, text)
 	}
 	own, err := c.rules(ctx)
 	if err != nil {
@@ -163,5 +170,5 @@ func (c *Catalog) lint(ctx context.Context, text, rules string) (*ruleset.Report
 	if rules = ruleset.Default; own != nil {
 		rules = own.GetRules()
 	}
-	return c.inspect.Lint(ctx, rules, text)
+	return c.lintIn(ctx, rules, text)
 }

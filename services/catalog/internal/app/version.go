@@ -10,8 +10,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/problem"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
+	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
 	"github.com/tollgate/tollgate/services/catalog/internal/document"
 	"github.com/tollgate/tollgate/services/catalog/internal/domain"
 	"github.com/tollgate/tollgate/services/catalog/internal/store"
@@ -26,13 +28,17 @@ const (
 type documents map[string]readDocument
 
 type readDocument struct {
+	// document of a new version; of one that is registered its mock answers alone, if it is to be mocked.
 	document document.Document
 	lint     *catalogv1.LintSummary
-	err      error
+	// validating: requests can be validated against the document.
+	validating bool
+	err        error
 }
 
-// read reads the documents of versions that are not registered yet, by their names, and looks whether those that become mocked can
-// be. It is done before the transaction, which would hold its locks meanwhile.
+// read reads the documents of versions that are not registered yet, by their names, and looks whether those of others can be mocked
+// or validated against, where they are to be and were not before. It is done before the transaction, which would hold its locks
+// meanwhile.
 //
 // rules are those that new documents are checked against; nil for none.
 func (c *Catalog) read(ctx context.Context, specs map[string]*catalogv1.APIVersionSpec, rules *catalogv1.RulesetSpec) (documents, error) {
@@ -47,12 +53,12 @@ func (c *Catalog) read(ctx context.Context, specs map[string]*catalogv1.APIVersi
 		return nil, err
 	}
 	for name, spec := range specs {
-		known, exists := registered[name]
+		_, exists := registered[name]
 		switch {
-		case !exists && spec.GetOpenapi() != "":
+		case exists:
+			all[name] = c.readStored(ctx, name, spec)
+		case spec.GetOpenapi() != "":
 			all[name] = c.readNew(ctx, spec, rules)
-		case exists && spec.GetStage() == domain.Mocked && known.Stage != domain.Mocked:
-			all[name] = readDocument{err: c.mockStored(ctx, known.ID)}
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -79,7 +85,33 @@ func (c *Catalog) readNew(ctx context.Context, spec *catalogv1.APIVersionSpec, r
 		return readDocument{err: err}
 	}
 	lint, err := c.lintNew(ctx, rules, d.Text)
-	return readDocument{document: d, lint: lint, err: err}
+	return readDocument{document: d, lint: lint, validating: o.Validating, err: err}
+}
+
+// readStored reads the document of a registered version, if the specification asks for more of it than the version did before.
+func (c *Catalog) readStored(ctx context.Context, nameOrID string, spec *catalogv1.APIVersionSpec) readDocument {
+	var o document.Options
+	text, err := read(ctx, c, func(tx pgx.Tx, tenant string) (string, error) {
+		row, err := store.FindAPIVersion(ctx, tx, tenant, nameOrID)
+		if err != nil {
+			return "", versionNotFound(err, nameOrID)
+		}
+		o.Mocked = spec.GetStage() == domain.Mocked && row.Stage != domain.Mocked
+		o.Validating = domain.Validates(spec) && !domain.Validates(row.Spec.Message)
+		if !o.Mocked && !o.Validating {
+			return "", nil
+		}
+		return store.Document(ctx, tx, row.ID)
+	})
+	if err != nil || text == "" {
+		return readDocument{err: err}
+	}
+	if !o.Validating {
+		mocks, err := c.mockStored(ctx, text)
+		return readDocument{document: document.Document{Mocks: mocks}, err: err}
+	}
+	d, err := c.readDocument(ctx, text, o)
+	return readDocument{document: document.Document{Mocks: d.Mocks}, validating: true, err: err}
 }
 
 // readDocument reads a document once its turn has come.
@@ -101,23 +133,18 @@ func (c *Catalog) takeTurn(ctx context.Context, text string) (release func(), er
 	return func() { c.reading.Release(size) }, nil
 }
 
-// mockStored says whether the gateways' mock answers can be made of the document that a version was registered with.
-func (c *Catalog) mockStored(ctx context.Context, id string) error {
-	text, err := read(ctx, c, func(tx pgx.Tx, _ string) (string, error) { return store.Document(ctx, tx, id) })
-	if err != nil {
-		return err
-	}
+// mockStored makes the mock answers of a document that a version was registered with.
+func (c *Catalog) mockStored(ctx context.Context, text string) ([]*gatewayv1.MockAnswer, error) {
 	release, err := c.takeTurn(ctx, text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer release()
 	doc, err := document.Load(ctx, text)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = document.Mocks(doc)
-	return err
+	return document.Mocks(ctx, doc)
 }
 
 // PutAPIVersion registers the version of that name, or configures it as the spec says.
@@ -156,13 +183,12 @@ func (ch *change) putAPIVersion(ctx context.Context, api, name string, spec *cat
 	case row.APIID != owner.ID:
 		return nil, problem.NewConflict("api-version-exists", "The API version %s belongs to the API %s.", name, row.API)
 	}
-	if err := ch.documents[name].err; err != nil {
-		return nil, err
-	}
-	if domain.Validates(spec) && !domain.Validates(row.Spec.Message) {
-		if err := ch.checkStored(ctx, row.ID); err != nil {
-			return nil, err
-		}
+	read := ch.documents[name]
+	switch {
+	case read.err != nil:
+		return nil, read.err
+	case domain.Validates(spec) && !domain.Validates(row.Spec.Message) && !read.validating:
+		return nil, eventlog.ErrConflict // the version was changed since its document was looked at
 	}
 	v, version, err := loadVersion(ctx, ch, row.ID)
 	if err != nil {
@@ -182,7 +208,10 @@ func (ch *change) putAPIVersion(ctx context.Context, api, name string, spec *cat
 	if err != nil {
 		return nil, err
 	}
-	return &row, ch.recordVersion(ctx, row.ID, version, events)
+	if err := ch.recordVersion(ctx, v, version, events); err != nil {
+		return nil, err
+	}
+	return &row, ch.keepMocks(ctx, row.ID, read.document.Mocks)
 }
 
 // unpacked returns the specification with its document as it is.
@@ -203,16 +232,6 @@ func (ch *change) operations(ctx context.Context, id string) ([]*catalogv1.Opera
 		operations[i] = row.Message()
 	}
 	return operations, err
-}
-
-// checkStored says whether requests can be validated against the document that a version was registered with.
-func (ch *change) checkStored(ctx context.Context, id string) error {
-	text, err := store.Document(ctx, ch, id)
-	if err != nil {
-		return err
-	}
-	_, err = document.Read(ctx, text, document.Options{Validating: true})
-	return err
 }
 
 func (ch *change) register(ctx context.Context, api, name string, spec *catalogv1.APIVersionSpec) error {
@@ -237,14 +256,25 @@ func (ch *change) register(ctx context.Context, api, name string, spec *catalogv
 	if err != nil {
 		return err
 	}
-	return ch.record(ctx, "api-version", id, 0, events)
-}
-
-func (ch *change) recordVersion(ctx context.Context, id string, version uint64, events []proto.Message) error {
-	if err := ch.record(ctx, "api-version", id, version, events); err != nil || len(events) == 0 {
+	if err := ch.recordEvents(ctx, domain.APIVersion{}, 0, events); err != nil {
 		return err
 	}
-	products, err := store.ProductsOf(ctx, ch, id)
+	return ch.keepMocks(ctx, id, read.document.Mocks)
+}
+
+// keepMocks keeps the mock answers that were made of a version's document, if they were.
+func (ch *change) keepMocks(ctx context.Context, id string, answers []*gatewayv1.MockAnswer) error {
+	if len(answers) == 0 {
+		return nil
+	}
+	return store.KeepMocks(ctx, ch, ch.tenant, id, answers)
+}
+
+func (ch *change) recordVersion(ctx context.Context, v domain.APIVersion, version uint64, events []proto.Message) error {
+	if err := ch.recordEvents(ctx, v, version, events); err != nil || len(events) == 0 {
+		return err
+	}
+	products, err := store.ProductsOf(ctx, ch, v.ID)
 	for _, p := range products {
 		ch.products[p] = true
 	}
@@ -253,13 +283,10 @@ func (ch *change) recordVersion(ctx context.Context, id string, version uint64, 
 
 // ChangeStage moves a version along its life cycle.
 func (c *Catalog) ChangeStage(ctx context.Context, nameOrID, stage string, e domain.Ending) (store.APIVersion, error) {
+	var read readDocument
 	if stage == domain.Mocked {
-		row, err := c.APIVersion(ctx, nameOrID)
-		if err != nil {
-			return row, err
-		}
-		if err := c.mockStored(ctx, row.ID); err != nil {
-			return row, err
+		if read = c.readStored(ctx, nameOrID, &catalogv1.APIVersionSpec{Stage: stage}); read.err != nil {
+			return store.APIVersion{}, read.err
 		}
 	}
 	return execute(ctx, c, nil, func(ctx context.Context, ch *change) (store.APIVersion, error) {
@@ -275,7 +302,10 @@ func (c *Catalog) ChangeStage(ctx context.Context, nameOrID, stage string, e dom
 		if err != nil {
 			return row, err
 		}
-		if err := ch.record(ctx, "api-version", row.ID, version, events); err != nil {
+		if err := ch.recordEvents(ctx, v, version, events); err != nil {
+			return row, err
+		}
+		if err := ch.keepMocks(ctx, row.ID, read.document.Mocks); err != nil {
 			return row, err
 		}
 		return store.FindAPIVersion(ctx, ch, ch.tenant, row.ID)

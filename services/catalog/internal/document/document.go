@@ -22,6 +22,7 @@ import (
 
 	"github.com/tollgate/tollgate/libs/problem"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
+	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
 )
 
 const (
@@ -49,6 +50,8 @@ type Document struct {
 	Text string
 	// Original is what was given, where Text was made of it: Swagger 2.0, or a document with external references.
 	Original string
+	// Mocks are the mock answers, where they were asked for.
+	Mocks []*gatewayv1.MockAnswer
 }
 
 // Options of reading.
@@ -83,7 +86,7 @@ func Read(ctx context.Context, text string, o Options) (Document, error) {
 		return Document{}, err
 	}
 	if o.Mocked {
-		_, err = Mocks(doc)
+		d.Mocks, err = Mocks(ctx, doc)
 	}
 	return d, err
 }

@@ -44,7 +44,7 @@ func TestReadALargeDocument(t *testing.T) { //nolint:paralleltest // see above
 
 	doc, err := document.Load(t.Context(), text)
 	require.NoError(t, err)
-	answers, err := document.Mocks(doc)
+	answers, err := document.Mocks(t.Context(), doc)
 	require.NoError(t, err)
 	size := 0
 	answered := map[string]bool{}

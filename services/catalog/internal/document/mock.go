@@ -3,7 +3,9 @@ package document
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -14,38 +16,83 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/tollgate/tollgate/libs/problem"
+	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
 )
 
 // MaxMockBytes is the size of all mock answers of one document together, headers and bodies.
 const MaxMockBytes = 4 << 20
 
+// maxWork bounds the work on the answers of one document, in steps: values made of schemas, and what has to be looked at for them.
+const maxWork = 1_000_000
+
 // Mocks returns the answers that gateways give in place of an upstream: for every operation one for each status, media type and
 // example. Where the document has no example, a value is made from the schema, always the same one. The answers of an operation
 // are in the order of preference: success first, then by status; JSON first, then by media type; unnamed examples first, then by
-// name.
+// name. An operation that describes no answer gets an empty one of the status 200.
 //
 // "2XX" stands for 200 and so on; "default" for 200 where the operation has no other success, else for 500. An answer whose
 // media type is not JSON has a body only if the example or the schema is one of text. The error, of kind Invalid, names the
-// operation whose answers are too large or too intricate.
-func Mocks(doc *openapi3.T) ([]*gatewayv1.MockAnswer, error) {
-	var all []*gatewayv1.MockAnswer
-	size := 0
+// operation whose answers are too large or too intricate; it is that of ctx when that has ended.
+func Mocks(ctx context.Context, doc *openapi3.T) ([]*gatewayv1.MockAnswer, error) {
+	m := &mocker{ctx: ctx}
 	err := eachOperation(doc, func(method, path string, o *openapi3.Operation) error {
 		id := idOf(method, path, o)
-		answers, err := mocksOf(id, o)
-		if err != nil {
+		err := m.operation(id, o)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
 			return mockInvalid("the operation %s: %s", id, err)
 		}
-		for _, a := range answers {
-			if size += mockSize(a); size > MaxMockBytes {
-				return mockInvalid("the mock answers up to the operation %s are longer than %d MiB together; shorten the examples, or split the API", id, MaxMockBytes>>20)
-			}
-		}
-		all = append(all, answers...)
 		return nil
 	})
-	return all, err
+	return m.answers, err
+}
+
+// EmptyMocks returns an answer of the status 200 without a body for every operation.
+func EmptyMocks(operations []*catalogv1.Operation) []*gatewayv1.MockAnswer {
+	all := make([]*gatewayv1.MockAnswer, len(operations))
+	for i, o := range operations {
+		all[i] = &gatewayv1.MockAnswer{Operation: o.GetId(), Status: http.StatusOK}
+	}
+	return all
+}
+
+// mocker makes the answers of one document within the bounds for all of them together.
+type mocker struct {
+	ctx     context.Context //nolint:containedctx // lives for one call
+	answers []*gatewayv1.MockAnswer
+	size    int
+	steps   int
+}
+
+var (
+	errTooMuch   = errors.New("up to here the document takes too many steps to make its mock answers; give examples, or split the API")
+	errTooLarge  = fmt.Errorf("up to here the mock answers are longer than %d MiB together; shorten the examples, or split the API", MaxMockBytes>>20)
+	errIntricate = fmt.Errorf("the schema takes more than %d steps to make a value from; give an example", maxSteps)
+)
+
+// spend takes steps from what one document may take.
+func (m *mocker) spend(steps int) error {
+	before := m.steps
+	if m.steps += steps; m.steps > maxWork {
+		return errTooMuch
+	}
+	const often = 1 << 10 // to look at the context
+	if before/often != m.steps/often {
+		return m.ctx.Err()
+	}
+	return nil
+}
+
+// add adds an answer.
+func (m *mocker) add(a *gatewayv1.MockAnswer) error {
+	if m.size += mockSize(a); m.size > MaxMockBytes {
+		return errTooLarge
+	}
+	m.answers = append(m.answers, a)
+	return nil
 }
 
 func mockInvalid(format string, args ...any) error {
@@ -60,7 +107,8 @@ func mockSize(a *gatewayv1.MockAnswer) int {
 	return size
 }
 
-func mocksOf(id string, o *openapi3.Operation) ([]*gatewayv1.MockAnswer, error) {
+// operation adds the answers of an operation.
+func (m *mocker) operation(id string, o *openapi3.Operation) error {
 	responses := map[uint32]*openapi3.Response{}
 	for key, ref := range o.Responses.Map() {
 		if status := statusOf(key); status > 0 && ref != nil && ref.Value != nil {
@@ -78,15 +126,15 @@ func mocksOf(id string, o *openapi3.Operation) ([]*gatewayv1.MockAnswer, error) 
 			responses[status] = ref.Value
 		}
 	}
-	var all []*gatewayv1.MockAnswer
-	for _, status := range slices.SortedFunc(maps.Keys(responses), byPreference) {
-		answers, err := answersOf(id, status, responses[status])
-		if err != nil {
-			return nil, fmt.Errorf("status %d: %w", status, err)
-		}
-		all = append(all, answers...)
+	if len(responses) == 0 {
+		return m.add(&gatewayv1.MockAnswer{Operation: id, Status: http.StatusOK})
 	}
-	return all, nil
+	for _, status := range slices.SortedFunc(maps.Keys(responses), byPreference) {
+		if err := m.response(id, status, responses[status]); err != nil {
+			return fmt.Errorf("status %d: %w", status, err)
+		}
+	}
+	return nil
 }
 
 // statusOf reads the key of a response; 0 for "default" and extensions.
@@ -113,33 +161,56 @@ func byPreference(a, b uint32) int {
 	return cmp.Compare(a, b)
 }
 
-func answersOf(id string, status uint32, r *openapi3.Response) ([]*gatewayv1.MockAnswer, error) {
-	headers, err := headersOf(r)
-	if err != nil {
-		return nil, err
+// response adds the answers of one status.
+func (m *mocker) response(id string, status uint32, r *openapi3.Response) error {
+	if err := m.spend(1 + len(r.Headers) + len(r.Content)); err != nil {
+		return err
 	}
-	var all []*gatewayv1.MockAnswer
+	headers, err := m.headers(r)
+	if err != nil {
+		return err
+	}
+	before := len(m.answers)
 	for _, mediaType := range slices.SortedFunc(maps.Keys(r.Content), byMediaType) {
 		if strings.Contains(mediaType, "*") || !fieldValue(mediaType) {
 			continue // nothing that an answer could be said to be
 		}
-		examples, err := examplesOf(r.Content[mediaType])
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", mediaType, err)
-		}
-		for _, e := range examples {
-			body, ok := encode(e.value, mediaType)
-			if !ok {
-				continue
-			}
-			all = append(all, &gatewayv1.MockAnswer{Operation: id, Status: status, ContentType: mediaType, Example: e.name, Headers: headers, Body: body})
+		if err := m.bodies(&gatewayv1.MockAnswer{Operation: id, Status: status, ContentType: mediaType, Headers: headers}, r.Content[mediaType]); err != nil {
+			return fmt.Errorf("%s: %w", mediaType, err)
 		}
 	}
-	if len(all) == 0 {
-		all = append(all, &gatewayv1.MockAnswer{Operation: id, Status: status, Headers: headers})
+	if len(m.answers) > before {
+		return nil
 	}
-	return all, nil
+	return m.add(&gatewayv1.MockAnswer{Operation: id, Status: status, Headers: headers})
 }
+
+// bodies adds an answer for each example of a media type.
+func (m *mocker) bodies(a *gatewayv1.MockAnswer, content *openapi3.MediaType) error {
+	examples, err := m.examples(content)
+	if err != nil {
+		return err
+	}
+	for _, e := range examples {
+		body, ok := encode(e.value, a.GetContentType())
+		if err := m.spend(len(body) / stepBytes); err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		err := m.add(&gatewayv1.MockAnswer{
+			Operation: a.GetOperation(), Status: a.GetStatus(), ContentType: a.GetContentType(), Example: e.name, Headers: a.GetHeaders(), Body: body,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stepBytes is how many bytes are written in the time of a step.
+const stepBytes = 64
 
 func byMediaType(a, b string) int {
 	if isJSON(a) != isJSON(b) {
@@ -163,25 +234,28 @@ type example struct {
 	value any
 }
 
-func examplesOf(m *openapi3.MediaType) ([]example, error) {
-	if m == nil {
+func (m *mocker) examples(content *openapi3.MediaType) ([]example, error) {
+	if content == nil {
 		return nil, nil
 	}
-	var all []example
-	if m.Example != nil {
-		all = append(all, example{"", m.Example})
+	if err := m.spend(len(content.Examples)); err != nil {
+		return nil, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.Examples)) {
-		ref := m.Examples[name]
+	var all []example
+	if content.Example != nil {
+		all = append(all, example{"", content.Example})
+	}
+	for _, name := range slices.Sorted(maps.Keys(content.Examples)) {
+		ref := content.Examples[name]
 		if ref == nil || ref.Value == nil || ref.Value.Value == nil { // externalValue leads out of the document
 			continue
 		}
 		all = append(all, example{name, ref.Value.Value})
 	}
-	if len(all) > 0 || m.Schema == nil {
+	if len(all) > 0 || content.Schema == nil {
 		return all, nil
 	}
-	value, err := sample(m.Schema)
+	value, err := m.sample(content.Schema)
 	return []example{{"", value}}, err
 }
 
@@ -211,7 +285,7 @@ var own = []string{
 	"Transfer-Encoding", "Upgrade", "Content-Encoding",
 }
 
-func headersOf(r *openapi3.Response) (map[string]string, error) {
+func (m *mocker) headers(r *openapi3.Response) (map[string]string, error) {
 	headers := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
 		ref := r.Headers[name]
@@ -226,11 +300,15 @@ func headersOf(r *openapi3.Response) (map[string]string, error) {
 		}
 		if value == nil && ref.Value.Schema != nil {
 			var err error
-			if value, err = sample(ref.Value.Schema); err != nil {
+			if value, err = m.sample(ref.Value.Schema); err != nil {
 				return nil, fmt.Errorf("header %s: %w", name, err)
 			}
 		}
-		if text := headerText(value); text != "" && fieldValue(text) {
+		text := headerText(value)
+		if err := m.spend((len(text) + len(ref.Value.Examples)) / stepBytes); err != nil {
+			return nil, err
+		}
+		if text != "" && fieldValue(text) {
 			headers[name] = text
 		}
 	}

@@ -1,7 +1,9 @@
 package document_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -17,7 +19,7 @@ func mocks(t *testing.T, text string) (*openapi3.T, []*gatewayv1.MockAnswer) {
 	t.Helper()
 	doc, err := document.Load(t.Context(), text)
 	require.NoError(t, err)
-	answers, err := document.Mocks(doc)
+	answers, err := document.Mocks(t.Context(), doc)
 	require.NoError(t, err)
 	return doc, answers
 }
@@ -128,14 +130,78 @@ func TestMocksAreBounded(t *testing.T) {
 	t.Parallel()
 	doc, err := document.Load(t.Context(), sharing(60))
 	require.NoError(t, err)
-	_, err = document.Mocks(doc)
+	_, err = document.Mocks(t.Context(), doc)
 	require.Equal(t, problem.Invalid, problem.KindOf(err))
 	require.ErrorContains(t, err, "the operation GET /a: status 200: application/json: the schema takes more than")
 
 	doc, err = document.Load(t.Context(), head+"paths: {/a: {get: {responses: {'200': {description: ok, content: {text/plain: {example: "+strings.Repeat("x", document.MaxMockBytes)+"}}}}}}}\n")
 	require.NoError(t, err)
-	_, err = document.Mocks(doc)
+	_, err = document.Mocks(t.Context(), doc)
 	require.ErrorContains(t, err, "longer than 4 MiB together")
+}
+
+// OpenAPI 3.1 has operations without responses, which gateways have to answer all the same.
+func TestOperationsWithoutResponses(t *testing.T) {
+	t.Parallel()
+	_, answers := mocks(t, head+`
+paths:
+  /a:
+    get: {operationId: none}
+    put: {operationId: empty, responses: {}}
+    post: {operationId: other, responses: {"101": {description: Switching}, x-more: 1}}
+`)
+	require.Len(t, answers, 3)
+	for _, a := range answers {
+		require.Equal(t, uint32(200), a.GetStatus())
+		require.Empty(t, a.GetBody())
+	}
+	d, err := document.Read(t.Context(), head+"paths: {/a: {get: {operationId: none}}}\n", document.Options{Mocked: true})
+	require.NoError(t, err)
+	require.Len(t, d.Mocks, 1)
+}
+
+// intricate is a document of n operations, the values of which take thousands of steps each, and none too many.
+func intricate(n int) string {
+	var b strings.Builder
+	b.WriteString(head + "paths:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  /p%d: {get: {responses: {'200': {description: ok, content: {application/json: {schema: {$ref: '#/components/schemas/s0'}}}}}}}\n", i)
+	}
+	b.WriteString("components:\n  schemas:\n")
+	const depth = 12
+	for i := range depth {
+		fmt.Fprintf(&b, "    s%d: {allOf: [{$ref: '#/components/schemas/s%d'}, {$ref: '#/components/schemas/s%d'}]}\n", i, i+1, i+1)
+	}
+	fmt.Fprintf(&b, "    s%d: {type: string, minLength: 3}\n", depth)
+	return b.String()
+}
+
+func TestMocksOfOneDocumentAreBoundedTogether(t *testing.T) {
+	t.Parallel()
+	_, answers := mocks(t, intricate(10))
+	require.Len(t, answers, 10)
+	doc, err := document.Load(t.Context(), intricate(5000))
+	require.NoError(t, err)
+	_, err = document.Mocks(t.Context(), doc)
+	require.Equal(t, problem.Invalid, problem.KindOf(err))
+	require.ErrorContains(t, err, "too many steps to make its mock answers")
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = document.Mocks(ended, doc)
+	require.ErrorIs(t, err, context.Canceled)
+
+	// One example of a megabyte that every status of every operation refers to is written no more often than it may be.
+	var b strings.Builder
+	b.WriteString(head + "paths: {/a: {get: {responses: {")
+	for status := 200; status < 500; status++ {
+		fmt.Fprintf(&b, "'%d': {$ref: '#/components/responses/r'},", status)
+	}
+	fmt.Fprintf(&b, "}}}}\ncomponents: {responses: {r: {description: r, content: {application/json: {example: %s}}}}}\n", strings.Repeat("x", 1<<20))
+	doc, err = document.Load(t.Context(), b.String())
+	require.NoError(t, err)
+	_, err = document.Mocks(t.Context(), doc)
+	require.ErrorContains(t, err, "status 203: application/json: up to here the mock answers are longer than 4 MiB together")
 }
 
 // Whatever the schema, making a value ends, and makes the same one again.
@@ -153,12 +219,12 @@ func FuzzMocks(f *testing.F) {
 		}
 		doc, err := document.Load(t.Context(), text)
 		require.NoError(t, err)
-		first, err := document.Mocks(doc)
+		first, err := document.Mocks(t.Context(), doc)
 		if err != nil {
 			require.Equal(t, problem.Invalid, problem.KindOf(err))
 			return
 		}
-		again, err := document.Mocks(doc)
+		again, err := document.Mocks(t.Context(), doc)
 		require.NoError(t, err)
 		require.Len(t, again, len(first))
 		for i := range first {

@@ -7,14 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/tollgate/tollgate/libs/egress"
 )
 
 const (
@@ -39,7 +39,10 @@ type References struct {
 // its own network.
 func NewReferences(hosts []string, allowPrivate bool) *References {
 	r := &References{hosts: hosts, allowPrivate: allowPrivate}
-	dialer := &net.Dialer{Timeout: referenceTimeout, Control: r.checkAddress}
+	dialer := &net.Dialer{Timeout: referenceTimeout}
+	if !allowPrivate {
+		dialer.Control = egress.Control
+	}
 	r.client = &http.Client{
 		Timeout: referenceTimeout,
 		// No proxy: it would connect in place of the dialer, which looks at the address.
@@ -54,22 +57,6 @@ func (r *References) checkRedirect(request *http.Request, via []*http.Request) e
 		return errors.New("it redirects more than three times")
 	}
 	return r.checkURL(request.URL)
-}
-
-// sharedAddresses are those of carriers (RFC 6598), which netip does not count as private.
-var sharedAddresses = netip.MustParsePrefix("100.64.0.0/10")
-
-// checkAddress looks at the address that is really connected to, after the name was resolved.
-func (r *References) checkAddress(_, address string, _ syscall.RawConn) error {
-	to, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("%q is not an address: %w", address, err)
-	}
-	ip := to.Addr().Unmap()
-	if !r.allowPrivate && (!ip.IsGlobalUnicast() || ip.IsPrivate() || sharedAddresses.Contains(ip)) {
-		return errors.New("its address is not a public one")
-	}
-	return nil
 }
 
 func (r *References) checkURL(u *url.URL) error {
@@ -132,6 +119,9 @@ func (r *References) fetch(ctx context.Context, u *url.URL) ([]byte, error) {
 		var failed *url.Error
 		if errors.As(err, &failed) {
 			err = failed.Err // the rest repeats the URL
+		}
+		if errors.Is(err, egress.ErrNotPublic) {
+			err = egress.ErrNotPublic // the rest says the address
 		}
 		return nil, err
 	}

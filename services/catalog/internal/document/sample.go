@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// maxSteps bounds the work on one value: schemas that refer to each other can amount to exponentially much.
+	// maxSteps bounds the work on one value, as maxWork that on all of a document: schemas that refer to each other can amount to
+	// exponentially much.
 	maxSteps = 50_000
 	// maxSampleDepth is how deep a value is nested before optional parts are left out.
 	maxSampleDepth = 12
@@ -19,15 +20,13 @@ const (
 	maxSampleItems = 20
 )
 
-var errIntricate = fmt.Errorf("the schema takes more than %d steps to make a value from; give an example", maxSteps)
-
 // sample makes a value that goes by a schema: always the same one. Where the schema gives one (example, const, default, enum), it
 // is that. Optional properties are there, except where the schema recurs. null stands for what can have no finite value.
-func sample(ref *openapi3.SchemaRef) (any, error) {
-	m := maker{}
-	value, ok := m.value(ref, 0)
-	if m.steps > maxSteps {
-		return nil, errIntricate
+func (m *mocker) sample(ref *openapi3.SchemaRef) (any, error) {
+	made := maker{mocker: m}
+	value, ok := made.value(ref, 0)
+	if made.err != nil {
+		return nil, made.err
 	}
 	if !ok {
 		return nil, nil
@@ -36,14 +35,29 @@ func sample(ref *openapi3.SchemaRef) (any, error) {
 }
 
 type maker struct {
-	steps int
+	mocker *mocker
+	steps  int
+	err    error // why no value is made any more
 	// open are the schemas that a value is being made of.
 	open []*openapi3.Schema
 }
 
+// step says whether the value may take so many steps more.
+func (m *maker) step(steps int) bool {
+	if m.err != nil {
+		return false
+	}
+	if m.steps += steps; m.steps > maxSteps {
+		m.err = errIntricate
+		return false
+	}
+	m.err = m.mocker.spend(steps)
+	return m.err == nil
+}
+
 // value is not ok when there is none: the schema recurs, or allows nothing.
 func (m *maker) value(ref *openapi3.SchemaRef, depth int) (any, bool) {
-	if m.steps++; m.steps > maxSteps || ref == nil || ref.Value == nil {
+	if !m.step(1) || ref == nil || ref.Value == nil {
 		return nil, false
 	}
 	s := ref.Value
@@ -89,11 +103,13 @@ func givenValue(s *openapi3.Schema) (any, bool) {
 
 // alternatives takes the first alternative of which a value can be made, together with what is beside it.
 func (m *maker) alternatives(s *openapi3.Schema, depth int) (any, bool) {
-	options := append(slices.Clone(s.OneOf), s.AnyOf...)
-	if len(options) == 0 {
+	if len(s.OneOf)+len(s.AnyOf) == 0 {
 		return m.plain(s, depth)
 	}
-	for _, option := range options {
+	if !m.step(len(s.OneOf) + len(s.AnyOf)) {
+		return nil, false
+	}
+	for _, option := range append(slices.Clone(s.OneOf), s.AnyOf...) {
 		value, ok := m.value(option, depth+1)
 		if !ok {
 			continue
@@ -180,7 +196,13 @@ func typeOf(s *openapi3.Schema) string {
 }
 
 func (m *maker) object(s *openapi3.Schema, depth int) (map[string]any, bool) {
-	object := map[string]any{}
+	if !m.step(len(s.Properties) + len(s.Required)) {
+		return nil, false
+	}
+	object, required := map[string]any{}, map[string]bool{}
+	for _, name := range s.Required {
+		required[name] = true
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		property := s.Properties[name]
 		if property == nil || property.Value == nil || property.Value.WriteOnly {
@@ -190,7 +212,7 @@ func (m *maker) object(s *openapi3.Schema, depth int) (map[string]any, bool) {
 		switch {
 		case ok:
 			object[name] = value
-		case !slices.Contains(s.Required, name):
+		case !required[name]:
 		case nullable(property.Value):
 			object[name] = nil
 		default:
@@ -264,10 +286,14 @@ func vary(value any, s *openapi3.Schema, i int) any {
 
 // merge makes one schema of a schema and everything that it combines by allOf.
 func (m *maker) merge(s *openapi3.Schema) (*openapi3.Schema, bool) {
+	if !m.step(extent(s)) {
+		return nil, false
+	}
 	merged := *s
 	merged.AllOf, merged.Properties, merged.Required = nil, maps.Clone(s.Properties), slices.Clone(s.Required)
+	merged.OneOf, merged.AnyOf = slices.Clone(s.OneOf), slices.Clone(s.AnyOf)
 	for _, ref := range s.AllOf {
-		if m.steps++; m.steps > maxSteps || ref == nil || ref.Value == nil {
+		if ref == nil || ref.Value == nil || !m.step(extent(ref.Value)+len(m.open)/8) {
 			return nil, false
 		}
 		part := ref.Value
@@ -288,6 +314,11 @@ func (m *maker) merge(s *openapi3.Schema) (*openapi3.Schema, bool) {
 	return &merged, true
 }
 
+// extent is how much is copied of a schema that is merged.
+func extent(s *openapi3.Schema) int {
+	return 1 + len(s.Properties) + len(s.Required) + len(s.OneOf) + len(s.AnyOf)
+}
+
 // include adds what a part of allOf says.
 func include(s, part *openapi3.Schema) {
 	if s.Type == nil || len(*s.Type) == 0 {
@@ -302,7 +333,7 @@ func include(s, part *openapi3.Schema) {
 		}
 	}
 	s.Required = append(s.Required, part.Required...)
-	s.OneOf, s.AnyOf = append(slices.Clone(s.OneOf), part.OneOf...), append(slices.Clone(s.AnyOf), part.AnyOf...)
+	s.OneOf, s.AnyOf = append(s.OneOf, part.OneOf...), append(s.AnyOf, part.AnyOf...)
 	if given, ok := givenValue(part); ok && s.Example == nil {
 		if _, isObject := given.(map[string]any); !isObject { // a part of an object is not the object
 			s.Example = given

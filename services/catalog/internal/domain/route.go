@@ -14,12 +14,13 @@ import (
 )
 
 const (
-	maxHosts    = 20
-	maxPrefix   = 200
-	maxTargets  = 50
-	maxURL      = 2000
-	maxAttempts = 10
-	maxMeters   = 50
+	maxHosts   = 20
+	maxPrefix  = 200
+	maxTargets = 50
+	maxURL     = 2000
+	maxMeters  = 50
+	// MaxAttempts is how often gateways send a request at most.
+	MaxAttempts = 5
 	// maxTimeout of an upstream.
 	maxTimeout = 10 * time.Minute
 )
@@ -121,8 +122,8 @@ func checkRetries(r *catalogv1.Retries, fields *problem.Fields) {
 	if r == nil {
 		return
 	}
-	if r.GetAttempts() < 1 || r.GetAttempts() > maxAttempts {
-		fields.Add("spec.upstream.retries.attempts", "%d is not from 1 to %d, the first attempt included", r.GetAttempts(), maxAttempts)
+	if r.GetAttempts() < 1 || r.GetAttempts() > MaxAttempts {
+		fields.Add("spec.upstream.retries.attempts", "%d is not from 1 to %d, the first attempt included", r.GetAttempts(), MaxAttempts)
 	}
 	if r.GetAttempts() > 1 && len(r.GetOn()) == 0 {
 		fields.Add("spec.upstream.retries.on", "is empty; say when to try again: connect, reset, timeout, 502, 503, 504")

@@ -77,7 +77,7 @@ func TestWhatIsWrongInAVersion(t *testing.T) {
 		`"upstream":{"targets":[{"url":"http://a"}],"timeout":"11m"}`:    "spec.upstream.timeout", `"upstream":{"targets":[{"url":"http://a"}],"timeout":"0s"}`: "spec.upstream.timeout",
 		`"upstream":{"targets":[{"url":"http://a"}],"timeout":"10"}`:                                      "spec.upstream.timeout",
 		`"upstream":{"targets":[{"url":"http://a"}],"retries":{"on":["connect"]}}`:                        "spec.upstream.retries.attempts",
-		`"upstream":{"targets":[{"url":"http://a"}],"retries":{"attempts":11,"on":["connect"]}}`:          "spec.upstream.retries.attempts",
+		`"upstream":{"targets":[{"url":"http://a"}],"retries":{"attempts":6,"on":["connect"]}}`:           "spec.upstream.retries.attempts",
 		`"upstream":{"targets":[{"url":"http://a"}],"retries":{"attempts":2}}`:                            "spec.upstream.retries.on",
 		`"upstream":{"targets":[{"url":"http://a"}],"retries":{"attempts":2,"on":["500"]}}`:               "spec.upstream.retries.on[0]",
 		`"upstream":{"targets":[{"url":"http://a"}],"retries":{"attempts":2,"on":["connect","connect"]}}`: "spec.upstream.retries.on[1]",
@@ -124,7 +124,7 @@ func TestWhatIsRightInAVersion(t *testing.T) {
 	for _, more := range []string{
 		``, `"stage":"published"`, `"route":{"hosts":["api.example.com","*.example.com","localhost","127.0.0.1"],"prefix":"/"}`,
 		`"route":{"hosts":["*"],"prefix":"/v1.0/a_b~c@d"}`,
-		`"upstream":{"targets":[{"url":"https://a.example:8443/base","weight":3},{"url":"http://[::1]:80"}],"timeout":"10m","retries":{"attempts":10,"on":["connect","reset","timeout","502","503","504"]}}`,
+		`"upstream":{"targets":[{"url":"https://a.example:8443/base","weight":3},{"url":"http://[::1]:80"}],"timeout":"10m","retries":{"attempts":5,"on":["connect","reset","timeout","502","503","504"]}}`,
 		`"authenticate":["apiKey"],"meters":{"forecast-day":{"unit":"day"},"rows":{}}`,
 		`"policies":[{"kind":"validate","request":true,"maxBody":"1048576"},{"kind":"cors","origins":["https://a.example","http://localhost:3000"],"methods":["GET"],"headers":["X-A"],"expose":["Retry-After"],"credentials":true,"maxAge":"10m"}]`,
 	} {

@@ -3,7 +3,6 @@ package follow
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -70,6 +69,9 @@ func compile(ctx context.Context, tx pgx.Tx, v store.GatewayVersion, revision ui
 	}
 	spec := v.Spec.Message
 	d.Route, d.Upstream, d.Authenticate, d.Policies = spec.GetRoute(), spec.GetUpstream(), spec.GetAuthenticate(), spec.GetPolicies()
+	if r := d.GetUpstream().GetRetries(); r.GetAttempts() > domain.MaxAttempts { // of before that was the most
+		r.Attempts = domain.MaxAttempts
+	}
 	d.Issuers = spec.GetIssuers()
 	d.Meters = slices.Sorted(maps.Keys(spec.GetMeters()))
 	deprecate(d, v)
@@ -108,28 +110,47 @@ const plainDocument = 64 << 10
 // withDocument adds what is made of the OpenAPI document, for versions that need it.
 func withDocument(ctx context.Context, tx pgx.Tx, d *gatewayv1.APIDocument, v store.GatewayVersion) error {
 	mocked, validated := v.Stage == domain.Mocked, domain.Validates(v.Spec.Message)
-	if !mocked && !validated {
+	if mocked {
+		var err error
+		if d.Mocks, err = mocks(ctx, tx, d, v); err != nil {
+			return err
+		}
+	}
+	if !validated {
 		return nil
 	}
 	text, err := store.Document(ctx, tx, v.ID)
 	if err != nil {
 		return err
 	}
-	if mocked {
-		doc, err := document.Load(ctx, text)
-		if err != nil {
-			return fmt.Errorf("mock API version %s: %w", v.Name, err)
-		}
-		if d.Mocks, err = document.Mocks(doc); err != nil {
-			return fmt.Errorf("mock API version %s: %w", v.Name, err)
-		}
+	if len(text) <= plainDocument {
+		d.Openapi = text
+		return nil
+	}
+	d.OpenapiGzip, err = document.Compress(text)
+	return err
+}
+
+// mocks returns the mock answers that were kept when the version became mocked. Of versions from before they were kept they are made;
+// where that is not possible any more, empty ones must do, because there is nobody who could be told.
+func mocks(ctx context.Context, tx pgx.Tx, d *gatewayv1.APIDocument, v store.GatewayVersion) ([]*gatewayv1.MockAnswer, error) {
+	answers, err := store.Mocks(ctx, tx, v.ID)
+	if err != nil || len(answers) > 0 {
+		return answers, err
+	}
+	text, err := store.Document(ctx, tx, v.ID)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := document.Load(ctx, text)
+	if err == nil {
+		answers, err = document.Mocks(ctx, doc)
 	}
 	switch {
-	case !validated:
-	case len(text) <= plainDocument:
-		d.Openapi = text
-	default:
-		d.OpenapiGzip, err = document.Compress(text)
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		answers = document.EmptyMocks(d.GetOperations())
 	}
-	return err
+	return answers, store.KeepMocks(ctx, tx, v.Tenant, v.ID, answers)
 }

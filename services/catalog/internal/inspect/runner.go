@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"sync"
 	"time"
 
 	"github.com/tollgate/tollgate/libs/problem"
@@ -30,39 +31,84 @@ type Runner struct {
 	timeout time.Duration
 	memory  int64
 	slots   chan struct{}
+
+	mu sync.Mutex
+	// tenants have the turns of those that run or wait.
+	tenants map[string]*turn
+}
+
+// turn lets one child of a tenant run at a time, so that one tenant does not keep all others waiting.
+type turn struct {
+	slot chan struct{}
+	// users run or wait; without any the turn is dropped.
+	users int
 }
 
 // NewRunner returns a runner of the command, which must lead to Child. A child that takes longer, or needs more memory in bytes, is
 // ended.
 func NewRunner(command []string, timeout time.Duration, memory int64) *Runner {
-	return &Runner{command: command, timeout: timeout, memory: memory, slots: make(chan struct{}, children)}
+	return &Runner{command: command, timeout: timeout, memory: memory, slots: make(chan struct{}, children), tenants: map[string]*turn{}}
 }
 
-// Compare returns what differs between two documents. The error is of kind Exhausted when that takes too much.
-func (r *Runner) Compare(ctx context.Context, base, revision string) (*Comparison, error) {
-	response, err := r.run(ctx, Request{Compare: &CompareParams{Base: base, Revision: revision}})
+// Compare returns what differs between two documents, for a tenant. The error is of kind Exhausted when that takes too much.
+func (r *Runner) Compare(ctx context.Context, tenant, base, revision string) (*Comparison, error) {
+	response, err := r.run(ctx, tenant, Request{Compare: &CompareParams{Base: base, Revision: revision}})
 	if err != nil {
 		return nil, fmt.Errorf("compare documents: %w", err)
 	}
 	return response.Compare, nil
 }
 
-// Lint checks a document against a ruleset. The error is of kind Exhausted when that takes too much.
-func (r *Runner) Lint(ctx context.Context, rules, document string) (*ruleset.Report, error) {
-	response, err := r.run(ctx, Request{Lint: &LintParams{Document: document, Ruleset: rules}})
+// Lint checks a document against a ruleset, for a tenant. The error is of kind Exhausted when that takes too much.
+func (r *Runner) Lint(ctx context.Context, tenant, rules, document string) (*ruleset.Report, error) {
+	response, err := r.run(ctx, tenant, Request{Lint: &LintParams{Document: document, Ruleset: rules}})
 	if err != nil {
 		return nil, fmt.Errorf("check document against ruleset: %w", err)
 	}
 	return response.Lint, nil
 }
 
-func (r *Runner) run(ctx context.Context, request Request) (Response, error) {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
-		return Response{}, ctx.Err()
+// take waits until a child may run for a tenant: one of each tenant's at a time, and a few at all.
+func (r *Runner) take(ctx context.Context, tenant string) (release func(), err error) {
+	r.mu.Lock()
+	t := r.tenants[tenant]
+	if t == nil {
+		t = &turn{slot: make(chan struct{}, 1)}
+		r.tenants[tenant] = t
 	}
+	t.users++
+	r.mu.Unlock()
+	leave := func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(r.tenants, tenant)
+		}
+	}
+	for i, slot := range []chan struct{}{t.slot, r.slots} {
+		select {
+		case slot <- struct{}{}:
+		case <-ctx.Done():
+			if i > 0 {
+				<-t.slot
+			}
+			leave()
+			return nil, ctx.Err()
+		}
+	}
+	return func() {
+		<-r.slots
+		<-t.slot
+		leave()
+	}, nil
+}
+
+func (r *Runner) run(ctx context.Context, tenant string, request Request) (Response, error) {
+	release, err := r.take(ctx, tenant)
+	if err != nil {
+		return Response{}, err
+	}
+	defer release()
 	request.Memory = r.memory
 	input, err := json.Marshal(request)
 	if err != nil {

@@ -27,6 +27,12 @@ const (
 	MaxBytes = 256 << 10
 	maxRules = 500
 	maxGiven = 50
+	// maxExpanded bounds the JSON paths of all rules together, once aliases are put in their places: the sum of their lengths and of
+	// pathCost for each. It is far more than rulesets have, and takes a second or two at most.
+	maxExpanded = 512 << 10
+	pathCost    = 64
+	// maxErrors is how many errors there are before aliases are not gone into any more.
+	maxErrors = 100
 )
 
 // oas is the ruleset spectral:oas, as far as it is there.
@@ -80,6 +86,10 @@ type parser struct {
 	rules   map[string]*rule
 	// base has the rules of what is extended, those that are off too.
 	base map[string]*rule
+	// open are the aliases that are being put in their places, one within the other.
+	open []string
+	// expanded is what JSON paths amount to so far.
+	expanded int
 }
 
 // parse returns the rules that are on, in order of their names.
@@ -223,23 +233,16 @@ func (p *parser) readAliases(aliases map[string]yaml.Node) {
 }
 
 // compile returns the paths of a "given", with aliases put in their places.
-func (p *parser) compile(path, given string, depth int) []*jsonpath.JSONPath {
+func (p *parser) compile(path, given string) []*jsonpath.JSONPath {
+	if p.expanded > maxExpanded {
+		return nil
+	}
+	if p.expanded += len(given) + pathCost; p.expanded > maxExpanded {
+		p.fields.Add(path, "makes the JSON paths of the ruleset too many or too long, once aliases are put in their places; name fewer paths in aliases of aliases")
+		return nil
+	}
 	if alias, isAlias := strings.CutPrefix(given, "#"); isAlias {
-		end := strings.IndexAny(alias, ".[^~")
-		rest := ""
-		if end >= 0 {
-			alias, rest = alias[:end], alias[end:]
-		}
-		paths, known := p.aliases[alias]
-		if !known || depth > 10 {
-			p.fields.Add(path, "there is no alias %q, or it leads to itself", alias)
-			return nil
-		}
-		var all []*jsonpath.JSONPath
-		for _, target := range paths {
-			all = append(all, p.compile(path, target+rest, depth+1)...)
-		}
-		return all
+		return p.compileAlias(path, alias)
 	}
 	compiled, err := jsonpath.NewPath(given, config.WithSpectralCompatibility(), config.WithLazyContextTracking())
 	if err != nil {
@@ -247,6 +250,33 @@ func (p *parser) compile(path, given string, depth int) []*jsonpath.JSONPath {
 		return nil
 	}
 	return []*jsonpath.JSONPath{compiled}
+}
+
+// compileAlias returns the paths of an alias with what follows it, without the "#".
+func (p *parser) compileAlias(path, alias string) []*jsonpath.JSONPath {
+	rest := ""
+	if end := strings.IndexAny(alias, ".[^~"); end >= 0 {
+		alias, rest = alias[:end], alias[end:]
+	}
+	paths, known := p.aliases[alias]
+	switch {
+	case !known:
+		p.fields.Add(path, "there is no alias %q", alias)
+		return nil
+	case slices.Contains(p.open, alias):
+		p.fields.Add(path, "the alias %q leads to itself", alias)
+		return nil
+	}
+	p.open = append(p.open, alias)
+	defer func() { p.open = p.open[:len(p.open)-1] }()
+	var all []*jsonpath.JSONPath
+	for _, target := range paths {
+		if p.expanded > maxExpanded || len(*p.fields) > maxErrors {
+			break
+		}
+		all = append(all, p.compile(path, target+rest)...)
+	}
+	return all
 }
 
 func firstLine(err error) string {
@@ -351,7 +381,7 @@ func (p *parser) given(path string, node *yaml.Node) []*jsonpath.JSONPath {
 	}
 	var compiled []*jsonpath.JSONPath
 	for _, g := range all {
-		compiled = append(compiled, p.compile(path, g, 0)...)
+		compiled = append(compiled, p.compile(path, g)...)
 	}
 	return compiled
 }

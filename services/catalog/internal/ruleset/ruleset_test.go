@@ -141,16 +141,17 @@ func TestWhatIsWrongInARuleset(t *testing.T) {
 		"[1]":       "is no ruleset",
 		"rules: {}": "has no rule that is on",
 		"rulez: {}": "rulez",
-		"{extends: spectral:oas, functions: [abc]}":                                                                    "functions of one's own are programs",
-		"{extends: spectral:oas, overrides: []}":                                                                       "overrides",
-		"extends: https://example.com/rules.yaml":                                                                      "is not a ruleset that can be extended",
-		"extends: [[spectral:oas, most]]":                                                                              `"most" is not recommended, all or off`,
-		"rules: {a: {" + then + "}}":                                                                                   "rules.a.given",
-		"rules: {a: {given: '$..[', " + then + "}}":                                                                    "is not a JSON path",
-		"rules: {a: {given: '#No', " + then + "}}":                                                                     `there is no alias "No"`,
-		"{aliases: {A: ['#A']}, rules: {a: {given: '#A', " + then + "}}}":                                              "leads to itself",
-		"rules: {a: {given: $}}":                                                                                       "rules.a.then",
-		"rules: {a: {given: $, then: {function: mine}}}":                                                               `there is no function "mine"; there are alphabetical`,
+		"{extends: spectral:oas, functions: [abc]}": "functions of one's own are programs",
+		"{extends: spectral:oas, overrides: []}":    "overrides",
+		"extends: https://example.com/rules.yaml":   "is not a ruleset that can be extended",
+		"extends: [[spectral:oas, most]]":           `"most" is not recommended, all or off`,
+		"rules: {a: {" + then + "}}":                "rules.a.given",
+		"rules: {a: {given: '$..[', " + then + "}}": "is not a JSON path",
+		"rules: {a: {given: '#No', " + then + "}}":  `there is no alias "No"`,
+		"{aliases: {A: [" + strings.TrimSuffix(strings.Repeat("'#B',", 8), ",") + "], B: [" + strings.TrimSuffix(strings.Repeat("'#A',", 8), ",") + "]}, rules: {a: {given: '#A', " + then + "}}}": "leads to itself",
+		"{aliases: {A: ['#A']}, rules: {a: {given: '#A', " + then + "}}}": "leads to itself",
+		"rules: {a: {given: $}}":                         "rules.a.then",
+		"rules: {a: {given: $, then: {function: mine}}}": `there is no function "mine"; there are alphabetical`,
 		"rules: {a: {given: $, then: {function: pattern, functionOptions: {match: '(?=x)'}}}}":                         "look-ahead",
 		"rules: {a: {given: $, then: {function: pattern, functionOptions: {match: x, mtach: y}}}}":                     "mtach",
 		"rules: {a: {given: $, then: {function: length}}}":                                                             "want min or max",
@@ -174,6 +175,34 @@ func TestWhatIsWrongInARuleset(t *testing.T) {
 }
 
 // Whatever the ruleset, it is read or refused, and what it finds is within the document.
+func TestAliasesOfAliasesAreBounded(t *testing.T) {
+	t.Parallel()
+	rules := func(lists int, leaf, rest string) string {
+		var b strings.Builder
+		b.WriteString("aliases:\n")
+		for i := range lists {
+			target := fmt.Sprintf("#A%d", i+1)
+			if i == lists-1 {
+				target = leaf
+			}
+			fmt.Fprintf(&b, "  A%d: [%s]\n", i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("%q,", target), 8), ","))
+		}
+		fmt.Fprintf(&b, "rules: {r: {given: %q, then: {function: truthy}}}\n", "#A0"+rest)
+		return b.String()
+	}
+	require.NoError(t, ruleset.Check(rules(3, "$.info", ".title"), "rules"))
+	for name, text := range map[string]string{
+		"many":     rules(11, "$", ""),
+		"deeper":   rules(1000, "$", ""),
+		"no path":  rules(11, "none", ""),
+		"no alias": rules(11, "#None", ""),
+		"long":     rules(3, "$", strings.Repeat(".x", 50_000)),
+	} {
+		require.Equal(t, problem.Invalid, problem.KindOf(ruleset.Check(text, "rules")), name)
+	}
+	require.ErrorContains(t, ruleset.Check(rules(11, "$", ""), "rules"), "name fewer paths in aliases of aliases")
+}
+
 func FuzzLint(f *testing.F) {
 	f.Add(ruleset.Default)
 	f.Add(`rules: {r: {given: "$.paths[*]~", then: {function: casing, functionOptions: {type: kebab, separator: {char: /, allowLeading: true}}}}}`)

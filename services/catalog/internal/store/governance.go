@@ -78,13 +78,16 @@ func Changelog(ctx context.Context, tx pgx.Tx, tenant, api string, before StageC
 
 // Comparison returns what was kept of comparing two versions, as JSON.
 func Comparison(ctx context.Context, tx pgx.Tx, base, revision, madeBy string) (result []byte, err error) {
-	err = tx.QueryRow(ctx, `SELECT result FROM comparisons WHERE base_id = $1 AND revision_id = $2 AND made_by = $3`, base, revision, madeBy).Scan(&result)
+	err = tx.QueryRow(ctx, `SELECT result FROM comparisons WHERE base_id = $1 AND revision_id = $2 AND made_by = $3
+		AND (retry_at IS NULL OR retry_at > now())`, base, revision, madeBy).Scan(&result)
 	return result, wrap("read comparison", err)
 }
 
-// KeepComparison keeps the result of comparing two versions, as JSON.
-func KeepComparison(ctx context.Context, tx pgx.Tx, tenant, base, revision, madeBy string, result []byte) error {
-	_, err := tx.Exec(ctx, `INSERT INTO comparisons (base_id, revision_id, tenant_id, made_by, result) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (base_id, revision_id) DO UPDATE SET made_by = excluded.made_by, result = excluded.result`, base, revision, tenant, madeBy, result)
+// KeepComparison keeps the result of comparing two versions, as JSON: for good, or for a time unless that is 0.
+func KeepComparison(ctx context.Context, tx pgx.Tx, tenant, base, revision, madeBy string, result []byte, keep time.Duration) error {
+	_, err := tx.Exec(ctx, `INSERT INTO comparisons (base_id, revision_id, tenant_id, made_by, result, retry_at)
+		VALUES ($1, $2, $3, $4, $5, CASE WHEN $6::float8 > 0 THEN now() + make_interval(secs => $6) END)
+		ON CONFLICT (base_id, revision_id) DO UPDATE SET made_by = excluded.made_by, result = excluded.result, retry_at = excluded.retry_at`,
+		base, revision, tenant, madeBy, result, keep.Seconds())
 	return wrap("keep comparison", err)
 }

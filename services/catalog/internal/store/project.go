@@ -22,7 +22,7 @@ import (
 func Projection() eventlog.Projection {
 	return eventlog.Projection{
 		Name:   "catalog",
-		Tables: []string{"apis", "api_versions", "operations", "routes", "products", "product_versions", "plans", "plan_versions", "rulesets", "changelog"},
+		Tables: []string{"apis", "api_versions", "operations", "routes", "route_bindings", "products", "product_versions", "plans", "plan_versions", "rulesets", "changelog"},
 		Apply: func(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 			return Project(ctx, tx, Fact{Tenant: e.Tenant, At: e.RecordedAt, Actor: e.Actor, Reason: e.Reason, Payload: e.Payload})
 		},
@@ -76,6 +76,9 @@ func (p projector) apply(payload proto.Message) error {
 		return p.configured(e)
 	case *catalogv1.APIVersionStageChanged:
 		return p.stageChanged(e)
+	case *catalogv1.RoutesBound:
+		return p.exec(`INSERT INTO route_bindings (host, segment, tenant_id, bound_at) SELECT h.host, $2, $3, $4 FROM unnest($1::text[]) AS h(host)`,
+			e.GetHosts(), e.GetSegment(), p.tenant, p.at)
 	case *catalogv1.ProductCreated:
 		err := p.exec(`INSERT INTO products (id, tenant_id, name, spec, created_at) VALUES ($1, $2, $3, $4, $5)`,
 			e.GetProduct(), p.tenant, e.GetName(), resource.Of(e.GetSpec()), p.at)

@@ -14,10 +14,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/netutil"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/tollgate/tollgate/libs/telemetry"
 	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
+	"github.com/tollgate/tollgate/services/gateway/internal/forwarded"
 )
 
 // Config of the listener.
@@ -30,7 +32,15 @@ type Config struct {
 	// Next serves every other path.
 	Next http.Handler
 	Log  *slog.Logger
+	// TrustedProxies may tell Next the client's address in X-Forwarded-For: it becomes the request's RemoteAddr, with port 0.
+	TrustedProxies forwarded.Proxies
+	// ReadTimeout is for a whole request, a minute when zero; Connections are those at once, 512 when zero: more wait.
+	ReadTimeout time.Duration
+	Connections int
 }
+
+// writeTimeout is for a whole answer, with the minute that a service has for it.
+const writeTimeout = 3 * time.Minute
 
 // Server is the listener, bound.
 type Server struct {
@@ -40,6 +50,12 @@ type Server struct {
 
 // Listen binds the address.
 func Listen(address string, c Config) (*Server, error) {
+	if c.ReadTimeout == 0 {
+		c.ReadTimeout = time.Minute
+	}
+	if c.Connections == 0 {
+		c.Connections = 512
+	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for administration: %w", err)
@@ -59,9 +75,10 @@ func Listen(address string, c Config) (*Server, error) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(append(body, '\n'))
 	})
-	mux.Handle("/", c.Next)
-	return &Server{listener: listener, server: &http.Server{
-		Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+	mux.Handle("/", behind(c.TrustedProxies, c.Next))
+	return &Server{listener: netutil.LimitListener(listener, c.Connections), server: &http.Server{
+		Handler: mux, ReadHeaderTimeout: min(5*time.Second, c.ReadTimeout), ReadTimeout: c.ReadTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: min(time.Minute, c.ReadTimeout), MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}}, nil
 }

@@ -120,6 +120,11 @@ func (s *shard) forgetOwn() {
 // Looks says whether a credential has the form of a signed token (RFC 7515, section 7.1): no API key has.
 func Looks(credential []byte) bool { return bytes.Count(credential, []byte{'.'}) == 2 }
 
+// LooksOwn says whether a credential says of itself that it is a token of identity. It is not verified.
+func (v *Verifier) LooksOwn(credential []byte) bool {
+	return len(credential) <= MaxToken && Looks(credential) && v.issuer != "" && claimedIssuer(credential) == v.issuer
+}
+
 // Verify returns what a token says at a time: one of identity if own, or of one of the issuers.
 func (v *Verifier) Verify(signed []byte, own bool, issuers []*Issuer, now time.Time) (*Token, error) {
 	if len(signed) > MaxToken {

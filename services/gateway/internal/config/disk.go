@@ -8,8 +8,10 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -208,31 +210,49 @@ func (d *Disk) append(name string, value []byte) error {
 	return nil
 }
 
-// compact rewrites the log with the documents that count.
+// compact rewrites the log with the documents that count. The old log stays until the new one is whole on the disk.
 func (d *Disk) compact() (err error) {
-	temporary, err := os.OpenFile(d.path+".new", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	path := d.path + ".new"
+	temporary, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("rewrite the stored configuration: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("rewrite the stored configuration: %w", err), temporary.Close())
+			err = fmt.Errorf("rewrite the stored configuration: %w", err)
 		}
 	}()
-	fresh := Disk{path: d.path, file: temporary, entries: make(map[string]entry, len(d.entries)), complete: d.complete}
-	w := bufio.NewWriterSize(temporary, 1<<20)
-	for name, e := range d.entries {
-		if _, err := io.Copy(w, io.NewSectionReader(d.file, e.offset, e.length)); err != nil {
-			return err
-		}
-		fresh.note(name, e.length)
+	fresh, err := d.rewrite(temporary)
+	if err == nil {
+		err = os.Rename(path, d.path)
 	}
-	if err := errors.Join(w.Flush(), temporary.Sync(), os.Rename(d.path+".new", d.path), syncDir(filepath.Dir(d.path))); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, temporary.Close(), os.Remove(path))
 	}
 	old := d.file
 	d.file, d.end, d.live, d.entries = fresh.file, fresh.end, fresh.live, fresh.entries
-	return old.Close()
+	return errors.Join(syncDir(filepath.Dir(d.path)), old.Close())
+}
+
+// rewrite copies the documents that count and syncs them; that the log is complete is said last, so that a copy without its end is not.
+func (d *Disk) rewrite(file *os.File) (*Disk, error) {
+	fresh := &Disk{file: file, entries: make(map[string]entry, len(d.entries))}
+	w := bufio.NewWriterSize(file, 1<<20)
+	names := slices.Collect(maps.Keys(d.entries))
+	if i := slices.Index(names, completeName); i >= 0 {
+		names = append(slices.Delete(names, i, i+1), completeName)
+	}
+	for _, name := range names {
+		e := d.entries[name]
+		if _, err := io.Copy(w, io.NewSectionReader(d.file, e.offset, e.length)); err != nil {
+			return nil, err
+		}
+		fresh.note(name, e.length)
+	}
+	if err := w.Flush(); err != nil {
+		return nil, err
+	}
+	return fresh, file.Sync()
 }
 
 func syncDir(dir string) error {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,80 @@ func TestTheLogIsRewrittenWhenMostOfItIsOutOfDate(t *testing.T) {
 	d, held := loadDisk(t, dir)
 	require.True(t, d.Complete())
 	require.Equal(t, map[string]string{"gw_apis/one": string(value), "gw_apis/two": "2"}, held)
+	require.NoError(t, d.Close())
+}
+
+// TestAFullDiskCostsNothingThatWasStored has the log rewritten into what takes nothing, or cannot be synced.
+func TestAFullDiskCostsNothingThatWasStored(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		make func(path string) error
+		want error
+	}{
+		{"no room", func(path string) error { return os.Symlink("/dev/full", path) }, syscall.ENOSPC},
+		{"no sync", func(path string) error { return syscall.Mkfifo(path, 0o600) }, syscall.EINVAL},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			d, _ := loadDisk(t, dir)
+			require.NoError(t, d.Put("gw_apis", "two", []byte("2")))
+			require.NoError(t, d.MarkComplete())
+			require.NoError(t, c.make(filepath.Join(dir, "configuration.new")))
+			value := []byte(strings.Repeat("x", 20_000))
+			var failed error
+			for i := 0; failed == nil; i++ {
+				require.Less(t, i, 1000, "it is rewritten before")
+				failed = d.Put("gw_apis", "one", value)
+			}
+			require.ErrorIs(t, failed, c.want)
+			require.NoFileExists(t, filepath.Join(dir, "configuration.new"), "what was written in vain takes no room")
+			want := map[string]string{"gw_apis/one": string(value), "gw_apis/two": "2"}
+			require.Equal(t, want, onDisk(t, dir))
+			require.NoError(t, d.Put("gw_apis", "three", []byte("3")), "there is room again")
+			want["gw_apis/three"] = "3"
+			require.Equal(t, want, onDisk(t, dir))
+			require.NoError(t, d.Close())
+		})
+	}
+}
+
+// onDisk is what a gateway that starts now would find.
+func onDisk(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	path := filepath.Join(dir, "configuration")
+	info, err := os.Lstat(path)
+	require.NoError(t, err)
+	require.True(t, info.Mode().IsRegular(), info.Mode())
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	elsewhere := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "configuration"), content, 0o600))
+	d, held := loadDisk(t, elsewhere)
+	require.True(t, d.Complete())
+	require.NoError(t, d.Close())
+	return held
+}
+
+// TestARewrittenLogThatIsCutShortIsNotWhole cuts off the end, where the mark is.
+func TestARewrittenLogThatIsCutShortIsNotWhole(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d, _ := loadDisk(t, dir)
+	for i := range 50 {
+		require.NoError(t, d.Put("gw_apis", fmt.Sprint(i), []byte("1")))
+	}
+	require.NoError(t, d.MarkComplete())
+	require.NoError(t, d.compact())
+	require.NoError(t, d.Close())
+	path := filepath.Join(dir, "configuration")
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.NoError(t, os.Truncate(path, info.Size()-1))
+	d, held := loadDisk(t, dir)
+	require.Len(t, held, 50)
+	require.False(t, d.Complete())
 	require.NoError(t, d.Close())
 }
 

@@ -35,8 +35,12 @@ type Quota struct {
 	Name string
 }
 
-// MaxLimits is the number of rate limits, and of hard quotas, that an entitlement can have.
-const MaxLimits = 4
+// MaxRates and MaxQuotas are the numbers of rate limits, and of hard quotas with the prepaid balance, that an entitlement can have:
+// what libs/rating allows a plan.
+const (
+	MaxRates  = 3
+	MaxQuotas = 4 + 1
+)
 
 // Calls is the meter that counts calls.
 const Calls = "calls"
@@ -58,6 +62,24 @@ func compileEntitlement(d *gatewayv1.EntitlementDocument, rates *limit.Rates, qu
 	default:
 		errs = append(errs, fmt.Errorf("state: %q is not active, suspended, cancelled, requested or rejected", e.State))
 	}
+	if e.Active() {
+		errs = append(errs, e.compileTerms(d, rates, quotas))
+	} else {
+		// What ends a subscription always applies: nothing else that the document says is of use.
+		e.Charging = charge.Default()
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for _, q := range e.Quotas {
+		q.Forget() // the quota may have been raised
+	}
+	return e, nil
+}
+
+// compileTerms notes what calls are let through by, and charged by.
+func (e *Entitlement) compileTerms(d *gatewayv1.EntitlementDocument, rates *limit.Rates, quotas *limit.Quotas) error {
+	var errs []error
 	var err error
 	if e.Charging, err = charge.NewRule(d.GetCharging().GetBillable()); err != nil {
 		errs = append(errs, err)
@@ -82,16 +104,10 @@ func compileEntitlement(d *gatewayv1.EntitlementDocument, rates *limit.Rates, qu
 	if d.GetPrepaid() {
 		errs = append(errs, e.addQuota(Calls, limit.Wallet, "hard", 0, quotas))
 	}
-	if len(e.Rates) > MaxLimits || len(e.Quotas) > MaxLimits {
-		errs = append(errs, fmt.Errorf("limits: more than %d rates or hard quotas", MaxLimits))
+	if len(e.Rates) > MaxRates || len(e.Quotas) > MaxQuotas {
+		errs = append(errs, fmt.Errorf("limits: more than %d rates, or %d hard quotas with the prepaid balance", MaxRates, MaxQuotas))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	for _, q := range e.Quotas {
-		q.Forget() // the quota may have been raised
-	}
-	return e, nil
+	return errors.Join(errs...)
 }
 
 func (e *Entitlement) addQuota(meter, per, mode string, reserve int64, quotas *limit.Quotas) error {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -210,6 +211,19 @@ func (s *Store) addRoutes(next *Snapshot, api *API) {
 			}
 		}
 	}
+}
+
+// Sweep drops what no document needs any more: rate limits of subscriptions that have ended. It is called now and then.
+func (s *Store) Sweep(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	used := map[*limit.Rate]bool{}
+	for _, e := range s.byKey {
+		for _, r := range e.Rates {
+			used[r] = true
+		}
+	}
+	s.Rates.Sweep(used, now)
 }
 
 // Report returns the newest revision applied by bucket, and what is not served, with the reason.

@@ -96,6 +96,9 @@ type shard struct {
 	unknown  map[digest]int64 // until when it is believed
 	fetching map[digest]*fetch
 	revoked  []digest // documents of revoked tokens in known
+	unsaved  map[digest][]byte
+
+	saving sync.Mutex // held while a document is saved, without mu: the disk may be slow
 }
 
 // fetch is a document on its way.
@@ -112,7 +115,8 @@ func NewStore(c Config) *Store {
 	}
 	s := &Store{config: c, slots: make(chan struct{}, maxFetches)}
 	for i := range s.shards {
-		s.shards[i] = shard{known: map[digest]*Credential{}, unknown: map[digest]int64{}, fetching: map[digest]*fetch{}}
+		sh := &s.shards[i]
+		sh.known, sh.unknown, sh.fetching, sh.unsaved = map[digest]*Credential{}, map[digest]int64{}, map[digest]*fetch{}, map[digest][]byte{}
 	}
 	return s
 }
@@ -179,6 +183,11 @@ func (s *Store) fetch(ctx context.Context, sh *shard, d digest, f *fetch) {
 	defer cancel()
 	name := hex.EncodeToString(d[:])
 	document, err := s.get(ctx, name)
+	s.settle(sh, d, f, document, err)
+	s.save(sh, d, name)
+}
+
+func (s *Store) settle(sh *shard, d digest, f *fetch, document []byte, err error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	defer close(f.done)
@@ -187,7 +196,7 @@ func (s *Store) fetch(ctx context.Context, sh *shard, d digest, f *fetch) {
 	case err == nil || f.newer != nil:
 		for _, candidate := range [][]byte{document, f.newer} {
 			if candidate != nil {
-				s.hold(sh, d, name, candidate)
+				sh.hold(d, candidate)
 			}
 		}
 		f.outcome = Unavailable // the document cannot be read: another may come
@@ -215,8 +224,8 @@ func (s *Store) get(ctx context.Context, name string) ([]byte, error) {
 	return s.config.Fetch(ctx, name)
 }
 
-// hold takes a document in unless it is older than the one held. The caller holds the shard's mu.
-func (s *Store) hold(sh *shard, d digest, name string, document []byte) {
+// hold takes a document in unless it is older than the one held. The caller holds mu, and calls save without it.
+func (sh *shard) hold(d digest, document []byte) {
 	c, err := parse(document)
 	if err != nil {
 		return
@@ -230,7 +239,27 @@ func (s *Store) hold(sh *shard, d digest, name string, document []byte) {
 		sh.revoked = append(sh.revoked, d)
 		return // the next start asks for it when the token comes
 	}
-	s.config.Save(name, document)
+	sh.unsaved[d] = document
+}
+
+// save saves what was taken in of a key, unless somebody else does. Documents of a key are saved in the order in which they were taken
+// in: the newest is the last.
+func (s *Store) save(sh *shard, d digest, name string) {
+	sh.mu.RLock()
+	waiting := sh.unsaved[d] != nil
+	sh.mu.RUnlock()
+	if !waiting {
+		return
+	}
+	sh.saving.Lock()
+	defer sh.saving.Unlock()
+	sh.mu.Lock()
+	document := sh.unsaved[d]
+	delete(sh.unsaved, d)
+	sh.mu.Unlock()
+	if document != nil {
+		s.config.Save(name, document)
+	}
 }
 
 // Sweep forgets revoked tokens that have ended anyway.
@@ -294,6 +323,12 @@ func (s *Store) Apply(name string, document []byte) error {
 		return fmt.Errorf("credential document: %w", err)
 	}
 	sh := s.shard(&d)
+	sh.apply(d, c, document)
+	s.save(sh, d, name)
+	return nil
+}
+
+func (sh *shard) apply(d digest, c *Credential, document []byte) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	delete(sh.unknown, d)
@@ -301,9 +336,8 @@ func (s *Store) Apply(name string, document []byte) error {
 		f.newer = document
 	}
 	if sh.known[d] != nil || c.Kind == RevokedToken {
-		s.hold(sh, d, name, document)
+		sh.hold(d, document)
 	}
-	return nil
 }
 
 // Load takes a document in that an earlier run saved.
@@ -330,54 +364,6 @@ func parseName(name string) (digest, error) {
 		return d, fmt.Errorf("%q is not a SHA-256 in hexadecimal", name)
 	}
 	return d, nil
-}
-
-// Refresh fetches every credential that is held again: after the watch was interrupted, something may have changed unseen.
-func (s *Store) Refresh(ctx context.Context) {
-	var workers sync.WaitGroup
-	names := make(chan digest)
-	for range maxFetches / 4 {
-		workers.Go(func() {
-			for d := range names {
-				s.refresh(ctx, d)
-			}
-		})
-	}
-	defer workers.Wait()
-	defer close(names)
-	for i := range s.shards {
-		for _, d := range s.shards[i].digests() {
-			select {
-			case names <- d:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
-
-func (sh *shard) digests() []digest {
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	all := make([]digest, 0, len(sh.known))
-	for d := range sh.known {
-		all = append(all, d)
-	}
-	return all
-}
-
-func (s *Store) refresh(ctx context.Context, d digest) {
-	attempt, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	name := hex.EncodeToString(d[:])
-	document, err := s.get(attempt, name)
-	if err != nil {
-		return // that a document is missing removes nothing
-	}
-	sh := s.shard(&d)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	s.hold(sh, d, name, document)
 }
 
 // Count is how many credentials are held.

@@ -89,9 +89,10 @@ type Exchange struct {
 	// HideKey: the credential came in a field that the upstream must not see.
 	HideKey bool
 
-	Rates  [config.MaxLimits]limit.State
+	Rates  [config.MaxRates]limit.State
 	RatesN int
-	Holds  [config.MaxLimits]limit.Hold
+	Holds  [config.MaxQuotas]limit.Hold
+	Spent  [config.MaxQuotas]int64 // of each hold, when the call is settled
 	HoldsN int
 
 	// Problem is the answer of the gateway itself; nil when the upstream answers.

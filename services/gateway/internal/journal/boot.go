@@ -29,8 +29,8 @@ func lockDir(dir string) (*os.File, error) {
 
 // raiseBoot stores and returns the number of this boot, with the earlier boots that left segments.
 //
-// A fresh directory begins at the time in seconds: a gateway whose directory was lost must not repeat the identities of
-// calls that it made before, they would be taken for repeated deliveries.
+// It is at least the time in seconds: a gateway whose directory was lost, or restored from a backup, must not repeat the
+// identities of calls that it made before, they would be taken for repeated deliveries.
 func raiseBoot(dir string, checkpointed uint64, now time.Time) (boot uint64, older []uint64, err error) {
 	path := filepath.Join(dir, "boot")
 	stored, err := readBoot(path)
@@ -48,10 +48,7 @@ func raiseBoot(dir string, checkpointed uint64, now time.Time) (boot uint64, old
 			older = append(older, n.boot)
 		}
 	}
-	if newest == 0 {
-		newest = uint64(max(0, now.Unix()-1))
-	}
-	boot = newest + 1
+	boot = max(newest+1, uint64(max(0, now.Unix())))
 	if err := replaceFile(path, []byte(strconv.FormatUint(boot, 10)+"\n")); err != nil {
 		return 0, nil, fmt.Errorf("raise the boot counter: %w", err)
 	}

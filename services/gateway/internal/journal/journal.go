@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,7 +125,8 @@ type Journal struct {
 	segments map[uint64]*segment // of this boot, by index
 	unsynced []*segment
 	nextSeq  uint64
-	last     int64 // newest time handed out
+	open     map[uint64]struct{} // numbers of answers that stream: no room is taken for the final record yet
+	last     int64               // newest time handed out
 
 	makeMu    sync.Mutex // held while a segment is made; taken after mu
 	spare     *segment
@@ -165,7 +167,7 @@ func Open(c Config) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{
-		config: c, lock: lock, segments: map[uint64]*segment{}, nextSeq: 1,
+		config: c, lock: lock, segments: map[uint64]*segment{}, nextSeq: 1, open: map[uint64]struct{}{},
 		kick: make(chan struct{}, 1), prepare: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	if err := j.begin(); err != nil {
@@ -238,15 +240,18 @@ func (j *Journal) fits(inflight int64) bool {
 }
 
 // Reserve takes the next sequence number and room for size bytes.
-func (j *Journal) Reserve(size int) (Place, error) { return j.reserve(0, size) }
+func (j *Journal) Reserve(size int) (Place, error) { return j.reserve(0, size, false) }
+
+// ReserveOpening is Reserve for the first record of a call whose answer is about to stream; ReserveFinal follows.
+func (j *Journal) ReserveOpening(size int) (Place, error) { return j.reserve(0, size, true) }
 
 // ReserveFinal takes room for the final record of a call whose first record, written when its answer began to stream, is
 // at opened. The sequence number stays; the completion time is new.
 func (j *Journal) ReserveFinal(opened Place, size int) (Place, error) {
-	return j.reserve(opened.Seq, size)
+	return j.reserve(opened.Seq, size, false)
 }
 
-func (j *Journal) reserve(seq uint64, size int) (Place, error) {
+func (j *Journal) reserve(seq uint64, size int, opening bool) (Place, error) {
 	space := spaceFor(size)
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -258,6 +263,11 @@ func (j *Journal) reserve(seq uint64, size int) (Place, error) {
 	if seq == 0 {
 		seq = j.nextSeq
 		j.nextSeq++
+	} else {
+		delete(j.open, seq)
+	}
+	if opening {
+		j.open[seq] = struct{}{}
 	}
 	p := Place{Seq: seq, CompletedAt: j.now(), segment: j.active, offset: j.active.end}
 	j.active.reserve(p, space)
@@ -313,6 +323,23 @@ type Mark struct {
 func (j *Journal) Mark() Mark {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	return j.mark()
+}
+
+// MarkOpen returns a mark with the numbers below NextSeq of answers that stream, ascending: their final records come behind the
+// mark, and complete at or after its time.
+func (j *Journal) MarkOpen() (Mark, []uint64) {
+	j.mu.Lock()
+	mark, open := j.mark(), make([]uint64, 0, len(j.open))
+	for seq := range j.open {
+		open = append(open, seq)
+	}
+	j.mu.Unlock()
+	slices.Sort(open)
+	return mark, open
+}
+
+func (j *Journal) mark() Mark {
 	return Mark{Time: j.now(), Position: Position{Segment: j.active.index, Offset: j.active.end}, NextSeq: j.nextSeq}
 }
 

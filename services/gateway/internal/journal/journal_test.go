@@ -97,8 +97,23 @@ func TestOneProcessADirectory(t *testing.T) {
 	require.ErrorContains(t, err, "another process uses")
 	require.NoError(t, j.Close())
 	again := openJournal(t, Config{Dir: dir})
-	require.Equal(t, j.Boot()+1, again.Boot())
+	require.Greater(t, again.Boot(), j.Boot())
 	require.NoError(t, again.Close())
+}
+
+func TestARestoredDirectoryNeverRepeatsABoot(t *testing.T) {
+	t.Parallel()
+	dir, backup := t.TempDir(), t.TempDir()
+	at := func(seconds int64) func() time.Time { return func() time.Time { return time.Unix(seconds, 0) } }
+	first := openJournal(t, Config{Dir: dir, Clock: at(1_800_000_000)})
+	require.NoError(t, first.Close())
+	require.NoError(t, os.CopyFS(backup, os.DirFS(dir)))
+	second := openJournal(t, Config{Dir: dir, Clock: at(1_800_000_000)})
+	require.NoError(t, second.Close())
+	require.Equal(t, first.Boot()+1, second.Boot())
+	restored := openJournal(t, Config{Dir: backup, Clock: at(1_800_000_060)})
+	require.NoError(t, restored.Close())
+	require.Greater(t, restored.Boot(), second.Boot())
 }
 
 func TestAFreshDirectoryNeverRepeatsABoot(t *testing.T) {

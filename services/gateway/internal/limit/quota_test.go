@@ -91,6 +91,48 @@ func quotas(t testing.TB, m *meter, gateway string) *Quotas {
 
 var calls = Key{Subscription: "s", Meter: "calls", Per: "month"}
 
+// More leases than metering takes in one request are told in several; what an unanswered one told is told again.
+func TestManyLeasesAreToldInSeveralRequests(t *testing.T) {
+	t.Parallel()
+	const n = 25_000
+	m := newMeter(t, 2*n)
+	requests := 0
+	s := NewQuotas(Config{Gateway: "gw", Boot: 1, Log: slog.New(slog.DiscardHandler), Lease: func(ctx context.Context, req *meteringv1.LeaseRequest) (*meteringv1.LeaseReply, error) {
+		require.LessOrEqual(t, len(req.GetReturns())+len(req.GetRenew()), 20_000, "metering takes no more")
+		if requests++; requests == 2 {
+			return nil, errors.New("nobody answers")
+		}
+		return m.lease(ctx, req)
+	}})
+	for i := range n {
+		q := s.Quota(Key{Subscription: fmt.Sprint(i), Meter: "calls", Per: "month"})
+		for _, state := range []string{"in use", "used up"} {
+			id := fmt.Sprint(i, state)
+			m.leases[id] = 1
+			m.free--
+			l := newLease(&meteringv1.LeaseGrant{Lease: id, Units: 1, ExpiresAt: time.Now().Add(time.Hour).UnixNano()}, time.Now().UnixNano())
+			if state == "used up" {
+				l.left.Store(0)
+				l.spent.Store(1)
+			} else {
+				l.renewAt = 0
+				q.usedAt.Store(time.Now().UnixNano())
+			}
+			leases := append(q.list(), l)
+			q.leases.Store(&leases)
+		}
+	}
+	s.maintain(t.Context())
+	s.maintain(t.Context())
+	_, spent, leases := m.sums()
+	require.EqualValues(t, n, spent)
+	require.Equal(t, n, leases)
+	require.GreaterOrEqual(t, m.renewals, n)
+	require.NoError(t, s.ReturnAll(t.Context()))
+	_, _, leases = m.sums()
+	require.Zero(t, leases)
+}
+
 func TestExactlyTheQuotaPassesOnThreeGateways(t *testing.T) {
 	t.Parallel()
 	const quota = 1000

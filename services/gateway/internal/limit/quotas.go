@@ -3,6 +3,8 @@ package limit
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,9 @@ const callTimeout = 2 * time.Second
 
 // maxAsks bounds the quotas that wait for their turn to be asked for.
 const maxAsks = 10_000
+
+// maxLeases bounds the leases that one request names. Metering takes 20,000, and has to answer in callTimeout.
+const maxLeases = 2_000
 
 // Config of the quotas of a gateway.
 type Config struct {
@@ -107,38 +112,45 @@ func (s *Quotas) Run(ctx context.Context) error {
 
 // maintain measures rates, renews leases in use and returns those that are not.
 func (s *Quotas) maintain(ctx context.Context) {
-	req := &meteringv1.LeaseRequest{}
 	renewed := map[string]*lease{}
+	var returns []*meteringv1.LeaseReturn
 	var owners []*Quota
 	now := s.now()
 	for _, q := range s.list() {
-		returns := q.tend(now, renewed)
-		for range returns {
-			owners = append(owners, q)
+		for _, r := range q.tend(now, renewed) {
+			returns, owners = append(returns, r), append(owners, q)
 		}
-		req.Returns = append(req.Returns, returns...)
 	}
-	for id := range renewed {
-		req.Renew = append(req.Renew, id)
-	}
-	if len(req.Returns) == 0 && len(req.Renew) == 0 {
-		return
-	}
-	reply, err := s.send(ctx, req)
+	sent, err := s.tell(ctx, renewed, returns)
 	if err != nil {
 		s.unanswered(err)
-		for i, q := range owners {
-			q.mu.Lock()
-			q.returns = append(q.returns, req.Returns[i])
-			q.mu.Unlock()
-		}
-		return
 	}
-	for id, expiresAt := range reply.GetRenewed() {
-		if l := renewed[id]; l != nil {
-			l.extend(expiresAt, s.now())
-		}
+	for i, r := range returns[sent:] {
+		q := owners[sent+i]
+		q.mu.Lock()
+		q.returns = append(q.returns, r)
+		q.mu.Unlock()
 	}
+}
+
+// tell renews and returns leases, and says how many returns metering has taken.
+func (s *Quotas) tell(ctx context.Context, renew map[string]*lease, returns []*meteringv1.LeaseReturn) (sent int, err error) {
+	ids := slices.Collect(maps.Keys(renew))
+	for len(ids)+len(returns[sent:]) > 0 {
+		renewing := min(len(ids), maxLeases)
+		returning := min(len(returns[sent:]), maxLeases-renewing)
+		reply, err := s.send(ctx, &meteringv1.LeaseRequest{Renew: ids[:renewing], Returns: returns[sent : sent+returning]})
+		if err != nil {
+			return sent, err
+		}
+		for id, expiresAt := range reply.GetRenewed() {
+			if l := renew[id]; l != nil {
+				l.extend(expiresAt, s.now())
+			}
+		}
+		ids, sent = ids[renewing:], sent+returning
+	}
+	return sent, nil
 }
 
 // tend measures the quota's rate, notes the leases to renew and returns those to give back.
@@ -164,7 +176,7 @@ func (q *Quota) tend(now int64, renew map[string]*lease) []*meteringv1.LeaseRetu
 
 // ReturnAll gives back every unit, at shutdown: no call is in flight any more and Run has ended.
 func (s *Quotas) ReturnAll(ctx context.Context) error {
-	req := &meteringv1.LeaseRequest{}
+	var returns []*meteringv1.LeaseReturn
 	now := s.now()
 	for _, q := range s.list() {
 		q.mu.Lock()
@@ -172,14 +184,11 @@ func (s *Quotas) ReturnAll(ctx context.Context) error {
 			l.withdraw()
 		}
 		q.prune(now)
-		req.Returns = append(req.Returns, q.returns...)
+		returns = append(returns, q.returns...)
 		q.returns = nil
 		q.mu.Unlock()
 	}
-	if len(req.Returns) == 0 {
-		return nil
-	}
-	_, err := s.send(ctx, req)
+	_, err := s.tell(ctx, nil, returns)
 	return err
 }
 

@@ -25,9 +25,10 @@ type Rate struct {
 	tolerance int64 // Burst intervals
 	arrival   atomic.Int64
 
-	key   RateKey
-	taken atomic.Int64 // since the other gateways were told
-	rates *Rates       // nil when nobody is told
+	key    RateKey
+	taken  atomic.Int64 // since the other gateways were told
+	queued atomic.Bool  // to be told of
+	rates  *Rates       // nil when nobody is told
 }
 
 // windows in seconds, by the unit's name.
@@ -97,7 +98,11 @@ func (r *Rate) Undo() {
 
 // note counts what the other gateways are to be told.
 func (r *Rate) note(n int64) {
-	if r.rates != nil && r.taken.Add(n) == n {
+	if r.rates == nil {
+		return
+	}
+	r.taken.Add(n)
+	if !r.queued.Load() && r.queued.CompareAndSwap(false, true) {
 		r.rates.mark(r)
 	}
 }

@@ -19,9 +19,11 @@ type RateKey struct {
 // whole burst through; what is too much is owed afterwards. While news takes at most d, n gateways (up to maxDebt) let at most
 // n·Burst + Quota·(T + (n-1)·d) requests pass in any time T. It is safe for concurrent use.
 type Rates struct {
-	mu    sync.Mutex
-	all   map[RateKey]*Rate
-	dirty []*Rate // took something since Taken
+	mu  sync.Mutex
+	all map[RateKey]*Rate
+
+	dirtyMu sync.Mutex // of its own: calls take it, and must not wait for Sweep
+	dirty   []*Rate    // each once: took something since Taken
 }
 
 // NewRates returns no limits.
@@ -45,20 +47,23 @@ func (s *Rates) Rate(key RateKey) (*Rate, error) {
 }
 
 func (s *Rates) mark(r *Rate) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.dirtyMu.Lock()
+	defer s.dirtyMu.Unlock()
 	s.dirty = append(s.dirty, r)
 }
 
 // Taken returns what passed since the call before, at most n limits of it; the rest comes with the next call.
 func (s *Rates) Taken(n int) []*gatewayv1.RateTaken {
-	s.mu.Lock()
+	s.dirtyMu.Lock()
 	n = min(n, len(s.dirty))
 	list := append([]*Rate(nil), s.dirty[:n]...)
-	s.dirty = append(s.dirty[:0], s.dirty[n:]...)
-	s.mu.Unlock()
+	rest := copy(s.dirty, s.dirty[n:])
+	clear(s.dirty[rest:])
+	s.dirty = s.dirty[:rest]
+	s.dirtyMu.Unlock()
 	var taken []*gatewayv1.RateTaken
 	for _, r := range list {
+		r.queued.Store(false) // before the swap: what passes after it puts the limit into the queue again
 		if requests := r.taken.Swap(0); requests != 0 {
 			taken = append(taken, &gatewayv1.RateTaken{
 				Subscription: r.key.Subscription, Rate: r.key.Quota, Burst: r.key.Burst, Per: r.key.Per, Requests: requests,
@@ -66,6 +71,17 @@ func (s *Rates) Taken(n int) []*gatewayv1.RateTaken {
 		}
 	}
 	return taken
+}
+
+// Sweep drops the limits that nobody uses any more and that are full again: made anew, they would be the same.
+func (s *Rates) Sweep(used map[*Rate]bool, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, r := range s.all {
+		if !used[r] && r.arrival.Load() <= now.UnixNano() {
+			delete(s.all, key)
+		}
+	}
 }
 
 // Share counts what another gateway let pass. Limits that this gateway does not have are none of its business.

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -57,6 +58,71 @@ func TestALongBurstIsNotRefilled(t *testing.T) {
 		s.Share([]*gatewayv1.RateTaken{{Subscription: "s1", Rate: 1, Burst: 1_000_000, Per: "hour", Requests: requests}}, now)
 		require.Greater(t, r.arrival.Load(), before, "what passed elsewhere comes off")
 	}
+}
+
+func TestALimitIsTold(t *testing.T) {
+	t.Parallel()
+	s := NewRates()
+	r, err := s.Rate(RateKey{Subscription: "s1", Quota: 10, Per: "second"})
+	require.NoError(t, err)
+	for range 100 { // as calls do that a second limit refuses
+		require.True(t, r.Take(1e18).Allowed)
+		r.Undo()
+	}
+	require.Len(t, s.dirty, 1, "it waits once")
+	require.Empty(t, s.Taken(10))
+	require.True(t, r.Take(1e18).Allowed)
+	require.Len(t, s.dirty, 1)
+	require.Equal(t, int64(1), s.Taken(10)[0].GetRequests())
+	require.Empty(t, s.dirty)
+}
+
+// TestNothingThatPassedIsLeftOut tells while calls pass.
+func TestNothingThatPassedIsLeftOut(t *testing.T) {
+	t.Parallel()
+	s := NewRates()
+	r, err := s.Rate(RateKey{Subscription: "s1", Quota: 1e9, Per: "second"})
+	require.NoError(t, err)
+	var calls sync.WaitGroup
+	for range 4 {
+		calls.Go(func() {
+			for range 5000 {
+				r.Take(1e18)
+			}
+		})
+	}
+	var told int64
+	tell := func() {
+		for _, taken := range s.Taken(10) {
+			told += taken.GetRequests()
+		}
+	}
+	for range 1000 {
+		tell()
+	}
+	calls.Wait()
+	tell()
+	require.Equal(t, int64(20_000), told)
+}
+
+func TestLimitsThatNobodyUsesAreDropped(t *testing.T) {
+	t.Parallel()
+	s := NewRates()
+	limits := map[string]*Rate{}
+	for _, name := range []string{"used", "full", "not full"} {
+		r, err := s.Rate(RateKey{Subscription: name, Quota: 10, Per: "second"})
+		require.NoError(t, err)
+		limits[name] = r
+	}
+	now := time.Unix(1_900_000_000, 0)
+	limits["full"].Take(now.Add(-time.Minute).UnixNano())
+	limits["not full"].Take(now.UnixNano())
+	s.Sweep(map[*Rate]bool{limits["used"]: true}, now)
+	require.Len(t, s.all, 2)
+	require.NotContains(t, s.all, limits["full"].key)
+	s.Sweep(nil, now.Add(time.Second))
+	require.Empty(t, s.all)
+	require.Len(t, s.Taken(10), 2, "the other gateways still hear of what passed")
 }
 
 func TestManyLimitsTakeSeveralMessages(t *testing.T) {

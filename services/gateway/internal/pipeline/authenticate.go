@@ -17,6 +17,7 @@ import (
 func (p *Pipeline) authenticate(x *exchange.Exchange) bool {
 	a := x.API
 	if !a.Authenticated {
+		x.HideKey = p.carriesOwn(x)
 		return true
 	}
 	x.HideKey = true
@@ -40,12 +41,33 @@ func presented(x *exchange.Exchange) (value []byte, inKeyField bool) {
 	if key := x.Request.Header("X-Api-Key"); len(key) > 0 {
 		return key, true
 	}
-	value = x.Request.Header("Authorization")
+	return bearerOf(x.Request.Header("Authorization")), false
+}
+
+// bearerOf returns what follows the scheme Bearer; nil for another one.
+func bearerOf(authorization []byte) []byte {
 	const scheme = "bearer "
-	if len(value) > len(scheme) && bytes.EqualFold(value[:len(scheme)], []byte(scheme)) {
-		return bytes.TrimLeft(value[len(scheme):], " "), false
+	if len(authorization) > len(scheme) && bytes.EqualFold(authorization[:len(scheme)], []byte(scheme)) {
+		return bytes.TrimLeft(authorization[len(scheme):], " ")
 	}
-	return nil, false
+	return nil
+}
+
+// keyPrefix begins every API key and client secret that identity makes.
+var keyPrefix = []byte("tg_")
+
+// carriesOwn says whether a request that needs no credential carries one of Tollgate's all the same: callers send it to the host, not
+// knowing what asks for it, and the API's provider may be another one than the key's. What is not Tollgate's is the upstream's.
+func (p *Pipeline) carriesOwn(x *exchange.Exchange) bool {
+	if bytes.HasPrefix(x.Request.Header("X-Api-Key"), keyPrefix) {
+		return true
+	}
+	authorization := x.Request.Header("Authorization")
+	if len(authorization) == 0 {
+		return false
+	}
+	value := bearerOf(authorization)
+	return bytes.HasPrefix(value, keyPrefix) || bytes.HasPrefix(authorization, keyPrefix) || p.Bearer.LooksOwn(value)
 }
 
 // token verifies a token, and finds the application of its client.

@@ -32,8 +32,9 @@ func (p *Pipeline) finish(x *exchange.Exchange) {
 		x.ClientGone = x.Request.ClientGone()
 	}
 	p.settle(x)
-	p.limits(x)
 	if x.Unrecorded {
+		spend(x)
+		p.limits(x)
 		p.Metrics.unrecorded()
 		p.body(x, "")
 		p.Metrics.answered(x)
@@ -47,6 +48,8 @@ func (p *Pipeline) finish(x *exchange.Exchange) {
 		p.lost(x, err)
 		return
 	}
+	spend(x)
+	p.limits(x)
 	callID := x.Format(func(b []byte) []byte { return exchange.AppendCallID(b, p.callID, place.Seq) })
 	x.Response.SetHeader(CallIDHeader, callID)
 	p.body(x, callID)
@@ -58,8 +61,10 @@ func (p *Pipeline) finish(x *exchange.Exchange) {
 	p.Metrics.answered(x)
 }
 
-// lost answers a call that cannot be recorded although it was admitted: the client must not get what nobody can charge for.
+// lost answers a call that cannot be recorded although it was admitted: the client must not get what nobody can charge for, and
+// spends nothing for it.
 func (p *Pipeline) lost(x *exchange.Exchange, err error) {
+	giveBack(x)
 	p.Metrics.unrecorded()
 	p.Log.Error("a call cannot be recorded", "error", err)
 	x.Response.Reset()
@@ -90,7 +95,8 @@ func (p *Pipeline) measure(x *exchange.Exchange) {
 	c.BytesIn = x.Request.BytesIn()
 }
 
-// settle decides whether the call is billable and spends or gives back what was set aside for it.
+// settle decides whether the call is billable, and what is spent of what was set aside for it. spend or giveBack follows, when it is
+// known whether there is room for the record.
 func (p *Pipeline) settle(x *exchange.Exchange) {
 	rule := defaultRule
 	outcome := charge.Outcome{
@@ -106,7 +112,7 @@ func (p *Pipeline) settle(x *exchange.Exchange) {
 	}
 	reason, counts := rule.Decide(outcome)
 	x.Call.Reason, x.Call.Billable = reason, reason == callsv1.Reason_REASON_UNSPECIFIED
-	for _, h := range x.Holds[:x.HoldsN] {
+	for i, h := range x.Holds[:x.HoldsN] {
 		spent := int64(0)
 		if counts {
 			if spent = h.Units(); h.Quota().Meter != config.Calls {
@@ -116,7 +122,22 @@ func (p *Pipeline) settle(x *exchange.Exchange) {
 		if spent > 0 && !x.Call.AddSpend(callrecord.Spend{Lease: h.Lease(), Units: spent}) {
 			spent = 0
 		}
-		h.Settle(spent)
+		x.Spent[i] = spent
+	}
+}
+
+// spend spends what settle decided on, and gives the rest back.
+func spend(x *exchange.Exchange) {
+	for i, h := range x.Holds[:x.HoldsN] {
+		h.Settle(x.Spent[i])
+	}
+	x.HoldsN = 0
+}
+
+// giveBack gives back all that was set aside.
+func giveBack(x *exchange.Exchange) {
+	for _, h := range x.Holds[:x.HoldsN] {
+		h.Settle(0)
 	}
 	x.HoldsN = 0
 }

@@ -38,6 +38,10 @@ func (p *Pipeline) forward(x *exchange.Exchange) bool {
 		failed = &upstream.Error{Kind: upstream.Reset, Err: err}
 	}
 	p.Metrics.upstreamFailed(failed.Kind)
+	if errors.Is(failed, upstream.ErrRefused) {
+		x.UpstreamFailed = true
+		return x.Refuse(502, "upstream-refused", "The API's address is one that gateways do not call.")
+	}
 	switch failed.Kind {
 	case upstream.Client:
 		return refuseBody(x, failed.Err)

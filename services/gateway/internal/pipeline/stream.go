@@ -24,7 +24,7 @@ func (p *Pipeline) open(x *exchange.Exchange) {
 	c.EndReason, c.Reason, c.Billable = callrecord.EndGatewayKilled, callsv1.Reason_REASON_INTERNAL, false
 	encoded := x.Encoded()
 	*encoded = c.Append((*encoded)[:0])
-	place, err := p.Journal.Reserve(len(*encoded) + callrecord.IdentitySize)
+	place, err := p.Journal.ReserveOpening(len(*encoded) + callrecord.IdentitySize)
 	if err != nil {
 		x.Streaming = false
 		x.Answer.End(false)
@@ -104,6 +104,7 @@ func (s *Stream) record(end string) {
 	p.settle(x)
 	p.Metrics.answered(x)
 	if x.Unrecorded {
+		spend(x)
 		p.Metrics.unrecorded()
 		return
 	}
@@ -112,11 +113,13 @@ func (s *Stream) record(end string) {
 	*encoded = x.Call.Append((*encoded)[:0])
 	place, err := p.Journal.ReserveFinal(x.Opened, len(*encoded)+callrecord.IdentitySize)
 	if err != nil {
-		// The first record stands, as for a call that was cut off.
+		// The first record stands, as for a call that was cut off: it is not billed, and spends nothing.
+		giveBack(x)
 		p.Metrics.unrecorded()
 		p.Log.Error("the end of a call cannot be recorded", "error", err)
 		return
 	}
+	spend(x)
 	p.commit(x, place, s.sent)
 	p.Journal.Closed(x.Opened)
 	if err := p.Journal.Await(); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/tollgate/tollgate/services/gateway/internal/exchange"
+	"github.com/tollgate/tollgate/services/gateway/internal/forwarded"
 	"github.com/tollgate/tollgate/services/gateway/internal/pipeline"
 	"github.com/tollgate/tollgate/services/gateway/internal/upstream"
 )
@@ -38,7 +39,7 @@ type Config struct {
 	// IdleTimeout bounds the wait for another request on a connection.
 	IdleTimeout time.Duration
 	// TrustedProxies may tell the client's address in Forwarded and X-Forwarded-For.
-	TrustedProxies []netip.Prefix
+	TrustedProxies forwarded.Proxies
 }
 
 // Front serves HTTP/1.1.

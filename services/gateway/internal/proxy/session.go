@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -58,7 +57,7 @@ func (s *session) begin(front *Front, ctx *fasthttp.RequestCtx) {
 	pathText := s.Keep(path)
 	s.Path, s.Query, _ = strings.Cut(pathText, "?")
 	s.Client, s.Peer = s.conn.ip, s.conn.ip
-	if len(front.config.TrustedProxies) > 0 && trusted(front.config.TrustedProxies, s.conn.addr) {
+	if len(front.config.TrustedProxies) > 0 && front.config.TrustedProxies.Include(s.conn.addr) {
 		s.forwarded()
 	}
 	length := h.ContentLength()
@@ -122,31 +121,19 @@ func canonicalHost(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-func trusted(proxies []netip.Prefix, addr netip.Addr) bool {
-	for _, p := range proxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
+// forwarded takes over what a listed proxy says, and the client's address from it.
+func (s *session) forwarded() {
+	s.Forwarded, s.ForwardedFor = s.list("Forwarded"), s.list("X-Forwarded-For")
+	s.Client = s.front.config.TrustedProxies.Client(s.conn.addr, s.ForwardedFor).String()
 }
 
-// forwarded takes the client's address from what a listed proxy says: the last one that is not a listed proxy itself.
-func (s *session) forwarded() {
-	h := &s.ctx.Request.Header
-	s.Forwarded = s.Keep(h.Peek("Forwarded"))
-	s.ForwardedFor = s.Keep(h.Peek("X-Forwarded-For"))
-	chain := strings.Split(s.ForwardedFor, ",")
-	for i := len(chain) - 1; i >= 0; i-- {
-		addr, err := netip.ParseAddr(strings.TrimSpace(chain[i]))
-		if err != nil {
-			return
-		}
-		s.Client = addr.String()
-		if !trusted(s.front.config.TrustedProxies, addr.Unmap()) {
-			return
-		}
+// list returns the value of a field that is a list, which may be there several times (RFC 9110, section 5.3).
+func (s *session) list(name string) string {
+	values := s.ctx.Request.Header.PeekAll(name)
+	if len(values) == 1 {
+		return s.Keep(values[0])
 	}
+	return s.Keep(bytes.Join(values, []byte(", ")))
 }
 
 // request is a session as exchange.Request.

@@ -17,6 +17,9 @@ type batch struct {
 	records     []journal.Record // contiguous from firstSeq
 	sealedUntil int64
 	bootClosed  bool
+	// openListed: open is all numbers below of answers that still stream.
+	openListed bool
+	open       []uint64
 }
 
 // append appends the encoding. The records are already encoded: they are copied in as they are.
@@ -36,6 +39,23 @@ func (b batch) append(out []byte, gateway string) []byte {
 	for _, r := range b.records {
 		out = protowire.AppendTag(out, 7, protowire.BytesType)
 		out = protowire.AppendBytes(out, r.Payload)
+	}
+	if b.openListed {
+		out = appendPacked(out, 8, b.open)
+		out = appendUint(out, 9, 1)
+	}
+	return out
+}
+
+func appendPacked(out []byte, field protowire.Number, values []uint64) []byte {
+	size := 0
+	for _, v := range values {
+		size += protowire.SizeVarint(v)
+	}
+	out = protowire.AppendTag(out, field, protowire.BytesType)
+	out = protowire.AppendVarint(out, uint64(size))
+	for _, v := range values {
+		out = protowire.AppendVarint(out, v)
 	}
 	return out
 }

@@ -2,8 +2,9 @@
 //
 // A Shipper reads the journal in order, publishes batches, waits for each acknowledgement and only then moves the checkpoint:
 // every record is delivered at least once, whatever is killed in between, and consumers recognise repeats by (gateway,
-// boot, seq). Earlier boots are shipped and closed first. Each batch says up to which time it is complete (the seal); an idle
-// gateway says so once a second.
+// boot, seq). Earlier boots are shipped and closed first, after a batch that makes this one known: a gateway is never without an
+// open boot while it serves. Each batch says up to which time it is complete (the seal); an idle gateway says so once a second, and
+// one with answers that stream which of the numbers it has given are theirs: they are not missing.
 //
 // Only the gateway's root package imports it.
 package ship
@@ -19,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tollgate/tollgate/libs/bus"
+	"github.com/tollgate/tollgate/libs/callstream"
 
 	"github.com/tollgate/tollgate/services/gateway/internal/journal"
 )
@@ -45,8 +47,11 @@ type Shipper struct {
 	batches  atomic.Uint64
 	failures atomic.Uint64
 	failing  bool
+	known    bool  // this boot was published
 	seal     int64 // newest time sealed
 	sent     time.Time
+	listed   time.Time // when open numbers were last listed
+	open     bool      // some were
 	pending  []journal.Record
 	buffer   []byte
 }
@@ -108,6 +113,12 @@ func (s *Shipper) Finish(ctx context.Context) (bool, error) {
 // shipEarlier ships and closes the boots that ended before this one began. It can be cut short and called again.
 func (s *Shipper) shipEarlier(ctx context.Context) error {
 	boots := s.journal.EarlierBoots()
+	if len(boots) > 0 && !s.known {
+		if err := s.publish(ctx, batch{boot: s.journal.Boot(), firstSeq: 1}); err != nil {
+			return err
+		}
+		s.known = true
+	}
 	for i, boot := range boots {
 		point := s.journal.Checkpoint()
 		if boot < point.Boot || boot == point.Boot && point.Closed {
@@ -181,7 +192,7 @@ func (s *Shipper) shipBoot(ctx context.Context, boot uint64, last bool) (err err
 // shipCurrent ships everything recorded until now, and reports whether that was all. The last batch seals up to now, and closes the
 // boot if asked to.
 func (s *Shipper) shipCurrent(ctx context.Context, closing bool) (complete bool, err error) {
-	mark := s.journal.Mark()
+	mark, open, listing := s.mark(closing)
 	boot := s.journal.Boot()
 	for !complete {
 		from := s.reader.Position()
@@ -209,15 +220,32 @@ func (s *Shipper) shipCurrent(ctx context.Context, closing bool) (complete bool,
 			return false, nil // a record is about to be committed: it comes with the next tick
 		}
 	}
-	if closing || time.Since(s.sent) >= idleSeal {
-		if err := s.publish(ctx, batch{boot: boot, firstSeq: mark.NextSeq, sealedUntil: mark.Time, bootClosed: closing}); err != nil {
+	if closing || listing || time.Since(s.sent) >= idleSeal {
+		b := batch{boot: boot, firstSeq: mark.NextSeq, sealedUntil: mark.Time, bootClosed: closing, openListed: listing, open: open}
+		if err := s.publish(ctx, b); err != nil {
 			return false, err
 		}
+	}
+	if listing {
+		s.listed, s.open = time.Now(), len(open) > 0
 	}
 	if closing {
 		err = s.journal.MoveCheckpoint(journal.Checkpoint{Boot: boot, Position: s.reader.Position(), SealCeiling: s.ceiling(s.seal), Closed: true})
 	}
 	return err == nil, err
+}
+
+// mark returns the end of the records. Once a second, while answers stream and once after, it lists their numbers too.
+func (s *Shipper) mark(closing bool) (mark journal.Mark, open []uint64, listing bool) {
+	if closing || time.Since(s.listed) < idleSeal {
+		return s.journal.Mark(), nil, false
+	}
+	mark, open = s.journal.MarkOpen()
+	listing = s.open || len(open) > 0
+	if len(open) > callstream.MaxOpen {
+		open = open[:callstream.MaxOpen] // the others count as missing until they end
+	}
+	return mark, open, listing
 }
 
 // acknowledged moves the checkpoint behind what was just shipped and gives the space back.

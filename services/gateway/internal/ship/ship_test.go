@@ -2,9 +2,9 @@ package ship_test
 
 import (
 	"context"
-
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -56,6 +56,8 @@ type received struct {
 	closed  []uint64
 	seal    int64
 	batches int
+	open    []uint64 // as last listed; nil before
+	openAt  int64
 }
 
 // receive reads the whole stream and checks what every batch promises.
@@ -86,6 +88,9 @@ func (r *received) take(t testing.TB, m *callsv1.CallBatch) {
 	require.LessOrEqual(t, m.GetCount(), uint32(1000))
 	if r.seqs[m.GetBoot()] == nil {
 		r.seqs[m.GetBoot()] = map[uint64]int{}
+	}
+	if m.GetOpenListed() {
+		r.open, r.openAt = append([]uint64{}, m.GetOpenSeqs()...), m.GetSealedUntil()
 	}
 	for i, c := range m.GetCalls() {
 		require.Equal(t, m.GetFirstSeq()+uint64(i), c.GetSeq())
@@ -220,11 +225,32 @@ func TestAfterACrashTheRestIsShippedAndTheBootClosedFirst(t *testing.T) {
 	got.requireWhole(t, first.Boot(), 4000)
 	got.requireWhole(t, second.Boot(), 10)
 	require.Equal(t, []uint64{first.Boot()}, got.closed)
+	requireKnownBeforeClosed(t, b, first.Boot(), second.Boot())
 	require.NoError(t, second.Close())
 
 	third := open(t, dir)
 	require.Equal(t, []uint64{second.Boot()}, third.EarlierBoots(), "the first boot's files are gone")
 	require.NoError(t, third.Close())
+}
+
+// requireKnownBeforeClosed checks that a boot is heard of before an earlier one is closed: else there is a time in which the gateway
+// counts as ended although it serves.
+func requireKnownBeforeClosed(t testing.TB, b *bus.Bus, earlier, next uint64) {
+	t.Helper()
+	stream, err := b.JS.Stream(t.Context(), bus.CallsStream)
+	require.NoError(t, err)
+	known := false
+	for sequence := uint64(1); ; sequence++ {
+		raw, err := stream.GetMsg(t.Context(), sequence)
+		require.NoError(t, err)
+		var m callsv1.CallBatch
+		require.NoError(t, proto.Unmarshal(raw.Data, &m))
+		known = known || m.GetBoot() == next
+		if m.GetBoot() == earlier && m.GetBootClosed() {
+			require.True(t, known, "boot %d is closed before %d is known", earlier, next)
+			return
+		}
+	}
 }
 
 func TestSeveralCrashesWithTheBusDown(t *testing.T) {
@@ -270,7 +296,7 @@ func TestStreamedAnswersAreShippedWhenTheyEnd(t *testing.T) {
 	begin := func() journal.Place {
 		c := callrecord.Call{Path: "/stream", EndReason: callrecord.EndGatewayKilled, Reason: callsv1.Reason_REASON_INTERNAL}
 		payload := c.Append(nil)
-		p, err := j.Reserve(len(payload) + callrecord.IdentitySize)
+		p, err := j.ReserveOpening(len(payload) + callrecord.IdentitySize)
 		require.NoError(t, err)
 		j.CommitOpened(p, callrecord.AppendIdentity(payload, p.Seq, p.CompletedAt, 0))
 		return p
@@ -280,10 +306,15 @@ func TestStreamedAnswersAreShippedWhenTheyEnd(t *testing.T) {
 	add(t, j, 10)
 	testkit.Await(t, 10*time.Second, func() bool { return s.Unshipped() == 0 })
 	require.NotContains(t, receive(t, b).seqs[j.Boot()], uint64(2))
+	// They are listed as going on: they are not missing, and complete after the seal.
+	testkit.Await(t, 10*time.Second, func() bool { return slices.Equal([]uint64{2, 3}, receive(t, b).open) })
+	openAt := receive(t, b).openAt
 	p, err := j.ReserveFinal(ended, callrecord.IdentitySize)
 	require.NoError(t, err)
 	j.Commit(p, callrecord.AppendIdentity(nil, p.Seq, p.CompletedAt, 7))
 	j.Closed(ended)
+	require.GreaterOrEqual(t, p.CompletedAt, openAt)
+	testkit.Await(t, 10*time.Second, func() bool { return slices.Equal([]uint64{3}, receive(t, b).open) })
 	testkit.Await(t, 10*time.Second, func() bool { return s.Unshipped() == 0 })
 	stop()
 	require.NoError(t, j.Close())
@@ -296,6 +327,30 @@ func TestStreamedAnswersAreShippedWhenTheyEnd(t *testing.T) {
 	got := receive(t, b)
 	got.requireWhole(t, j.Boot(), 13) // the one that was cut too, as interrupted
 	require.Equal(t, uint64(3), cut.Seq)
+}
+
+// Once no answer streams any more that is said too, and then nothing.
+func TestTheLastStreamedAnswerIsTakenOffTheList(t *testing.T) {
+	t.Parallel()
+	b := connect(t, testkit.NATS(t))
+	j := open(t, t.TempDir())
+	defer func() { require.NoError(t, j.Close()) }()
+	require.NoError(t, b.Await(t.Context()))
+	_, err := b.EnsureCalls(t.Context())
+	require.NoError(t, err)
+	defer runShipper(t, ship.New("gw1", j, b, testkit.Logger(t)))()
+	opened, err := j.ReserveOpening(callrecord.IdentitySize)
+	require.NoError(t, err)
+	j.CommitOpened(opened, callrecord.AppendIdentity(nil, opened.Seq, opened.CompletedAt, 0))
+	testkit.Await(t, 10*time.Second, func() bool { return slices.Equal([]uint64{1}, receive(t, b).open) })
+	p, err := j.ReserveFinal(opened, callrecord.IdentitySize)
+	require.NoError(t, err)
+	j.Commit(p, callrecord.AppendIdentity(nil, p.Seq, p.CompletedAt, 7))
+	j.Closed(opened)
+	testkit.Await(t, 10*time.Second, func() bool {
+		got := receive(t, b)
+		return len(got.open) == 0 && got.last[j.Boot()] == 1
+	})
 }
 
 func BenchmarkShip(b *testing.B) {

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -28,6 +29,8 @@ type Config struct {
 	MaxIdle int
 	// Roots verify the targets' certificates; the system's when nil.
 	Roots *x509.CertPool
+	// Guard says where targets must not be.
+	Guard Guard
 }
 
 func (c Config) withDefaults() Config {
@@ -103,6 +106,7 @@ type Target struct {
 	host    string // value of the field Host
 	base    string // path before every request's, without a slash at its end
 	tls     *tls.Config
+	control func(network, address string, c syscall.RawConn) error // looks at what is connected to
 
 	mu   sync.Mutex
 	idle []*conn // the last one used is the last
@@ -116,13 +120,16 @@ func newTarget(address string, c Config) (*Target, error) {
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%q has user information, a query or a fragment; give host, port and base path only", u.Redacted())
 	}
+	if err := c.Guard.name(u.Hostname()); err != nil {
+		return nil, fmt.Errorf("%q: %w: %w", address, ErrRefused, err)
+	}
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	t := &Target{
 		config: c, url: address, host: u.Host, address: net.JoinHostPort(u.Hostname(), port),
-		base: strings.TrimSuffix(u.EscapedPath(), "/"),
+		base: strings.TrimSuffix(u.EscapedPath(), "/"), control: c.Guard.control,
 	}
 	if u.Scheme == "https" {
 		t.tls = &tls.Config{ServerName: u.Hostname(), RootCAs: c.Roots, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
@@ -161,7 +168,7 @@ func (t *Target) pop() *conn {
 }
 
 func (t *Target) dial(deadline time.Time) (*conn, error) {
-	dialer := net.Dialer{Timeout: t.config.ConnectTimeout, Deadline: deadline, KeepAlive: 30 * time.Second}
+	dialer := net.Dialer{Timeout: t.config.ConnectTimeout, Deadline: deadline, KeepAlive: 30 * time.Second, Control: t.control}
 	raw, err := dialer.Dial("tcp", t.address)
 	if err != nil {
 		return nil, &Error{Kind: Connect, Err: err}

@@ -61,7 +61,7 @@ func TestATargetsShareIsSpreadOverTheRound(t *testing.T) {
 
 func TestTargetURLs(t *testing.T) {
 	t.Parallel()
-	pools := NewPools(Config{})
+	pools := NewPools(Config{Guard: Guard{AllowLoopback: true}})
 	for url, want := range map[string][3]string{
 		"http://a.example":             {"a.example:80", "a.example", ""},
 		"https://a.example:8443/base/": {"a.example:8443", "a.example:8443", "/base"},

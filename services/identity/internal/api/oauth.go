@@ -132,7 +132,7 @@ func visible(text string) string {
 
 func registerOAuth(a *operation.API, i *app.Identity) {
 	operation.Register(a, operation.Op[tokenRequest, operation.Raw]{
-		Name: "CreateAccessToken", Method: http.MethodPost, Path: "/oauth/token", Public: true, Failure: oauthFailure,
+		Name: "CreateAccessToken", Method: http.MethodPost, Path: "/oauth/token", Public: true, Direct: true, Failure: oauthFailure,
 		Answers: map[int]any{0: oauthError{}, http.StatusOK: tokenResponse{}},
 		Summary: "An access token for an application, by the grant client_credentials (RFC 6749, section 4.4; RFC 9068).",
 		Handle: func(ctx context.Context, r *tokenRequest) (operation.Raw, error) {

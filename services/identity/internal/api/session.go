@@ -26,7 +26,7 @@ type sessionPath struct {
 
 func registerSessions(a *operation.API, i *app.Identity) {
 	operation.Register(a, operation.Op[signIn, app.StartedSession]{
-		Name: "SignIn", Method: http.MethodPost, Path: "/sessions", Public: true, Status: http.StatusCreated,
+		Name: "SignIn", Method: http.MethodPost, Path: "/sessions", Public: true, Direct: true, Status: http.StatusCreated,
 		Summary: "Start a session, whose token is shown once and is sent like a personal access token.",
 		Handle: func(ctx context.Context, r *signIn) (app.StartedSession, error) {
 			return i.SignIn(ctx, r.Tenant, r.Email, r.Password, r.Code)
@@ -92,7 +92,7 @@ func registerPasswords(a *operation.API, i *app.Identity) {
 		},
 	})
 	operation.Register(a, operation.Op[requestReset, operation.Empty]{
-		Name: "RequestPasswordReset", Method: http.MethodPost, Path: "/password-resets", Public: true,
+		Name: "RequestPasswordReset", Method: http.MethodPost, Path: "/password-resets", Public: true, Direct: true,
 		Summary: "Ask for a mail to set another password with. The answer does not tell whether there is such a member.",
 		Handle: func(ctx context.Context, r *requestReset) (operation.Empty, error) {
 			return operation.Empty{}, i.RequestPasswordReset(ctx, r.Tenant, r.Email)

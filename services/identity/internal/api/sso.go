@@ -36,7 +36,8 @@ type finishSSO struct {
 }
 
 type ssoCode struct {
-	Code string `json:"code" required:"true"`
+	Code   string `json:"code" required:"true"`
+	Cookie string `header:"Cookie"`
 }
 
 // finished is the answer to the browser where there is no console.
@@ -54,10 +55,17 @@ func setCookie(i *app.Identity, value string, age time.Duration) string {
 		path, secure = u.Path+app.SSOPath, u.Scheme == "https"
 	}
 	c := http.Cookie{Name: ssoCookie, Value: value, Path: path, MaxAge: int(age.Seconds()), HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode}
-	if age == 0 {
-		c.MaxAge = -1
-	}
 	return c.String()
+}
+
+// cookieIn returns the value of ours among a browser's cookies.
+func cookieIn(header string) string {
+	r := http.Request{Header: http.Header{"Cookie": {header}}}
+	c, err := r.Cookie(ssoCookie)
+	if err != nil {
+		return ""
+	}
+	return c.Value
 }
 
 func registerSSO(a *operation.API, i *app.Identity) {
@@ -96,10 +104,10 @@ func registerSSO(a *operation.API, i *app.Identity) {
 		Handle:  func(ctx context.Context, r *finishSSO) (operation.Raw, error) { return finish(ctx, i, r) },
 	})
 	operation.Register(a, operation.Op[ssoCode, app.StartedSession]{
-		Name: "StartSingleSignOnSession", Method: http.MethodPost, Path: "/sso/sessions", Public: true, Status: http.StatusCreated,
-		Summary: "Start the session of a member who signed in at the OpenID provider.",
+		Name: "StartSingleSignOnSession", Method: http.MethodPost, Path: "/sso/sessions", Public: true, Direct: true, Status: http.StatusCreated,
+		Summary: "Start the session of a member who signed in at the OpenID provider, in the browser that began: it sends the cookie.",
 		Handle: func(ctx context.Context, r *ssoCode) (app.StartedSession, error) {
-			return i.StartSSOSession(ctx, r.Code)
+			return i.StartSSOSession(ctx, r.Code, cookieIn(r.Cookie))
 		},
 	})
 }
@@ -108,27 +116,20 @@ func finish(ctx context.Context, i *app.Identity, r *finishSSO) (operation.Raw, 
 	if r.Error != "" {
 		return operation.Raw{}, problem.NewUnauthenticated("sign-in-failed", "The OpenID provider refused: %.100q %.300q.", r.Error, r.ErrorDescription)
 	}
-	cookie := ""
-	if cookies, err := http.ParseCookie(r.Cookie); err == nil {
-		for _, c := range cookies {
-			if c.Name == ssoCookie {
-				cookie = c.Value
-			}
-		}
-	}
+	cookie := cookieIn(r.Cookie)
 	code, err := i.FinishSSO(ctx, r.State, r.Code, cookie)
 	if err != nil {
 		return operation.Raw{}, err
 	}
 	if console := i.AfterSSO(code); console != "" {
-		answer := redirect(console, setCookie(i, "", 0))
+		answer := redirect(console, setCookie(i, cookie, app.SSOCodeLifetime))
 		answer.Status = http.StatusFound
 		return answer, nil
 	}
-	body, err := json.Marshal(finished{code, "Send the code to POST " + i.Issuer() + app.SSOPath + "/sessions."})
+	body, err := json.Marshal(finished{code, "Send the code to POST " + i.Issuer() + app.SSOPath + "/sessions, with the cookie " + ssoCookie + "."})
 	return operation.Raw{
 		ContentType: "application/json", Body: append(body, '\n'),
-		Header: http.Header{"Set-Cookie": {setCookie(i, "", 0)}, "Cache-Control": {"no-store"}},
+		Header: http.Header{"Set-Cookie": {setCookie(i, cookie, app.SSOCodeLifetime)}, "Cache-Control": {"no-store"}},
 	}, err
 }
 

@@ -13,7 +13,8 @@ import (
 type issueToken struct {
 	Member    string   `json:"member" description:"Id of the member; yourself when empty."`
 	Title     string   `json:"title" required:"true"`
-	Scopes    []string `json:"scopes" description:"What the token may do at most; all that you may, when empty."`
+	Scopes    []string `json:"scopes" description:"What the token may do at most; all that both you and the member may, when empty."`
+	Operator  bool     `json:"operator" description:"Whether the token may act on the installation too, as its member may."`
 	ExpiresAt string   `json:"expiresAt" format:"date-time"`
 }
 
@@ -39,7 +40,9 @@ func registerTokens(a *operation.API, i *app.Identity) {
 			if err != nil {
 				return app.IssuedToken{}, err
 			}
-			return i.IssueToken(ctx, r.Member, r.Title, r.Scopes, expires)
+			return i.IssueToken(ctx, app.TokenRequest{
+				Member: r.Member, Title: r.Title, Scopes: r.Scopes, Operator: r.Operator, Expires: expires,
+			})
 		},
 	})
 	operation.Register(a, operation.Op[page, operation.List[store.Token]]{
@@ -56,7 +59,7 @@ func registerTokens(a *operation.API, i *app.Identity) {
 		},
 	})
 	operation.Register(a, operation.Op[exchangeToken, signedToken]{
-		Name: "ExchangeToken", Method: http.MethodPost, Path: "/tokens/exchange", Public: true,
+		Name: "ExchangeToken", Method: http.MethodPost, Path: "/tokens/exchange", Public: true, Direct: true,
 		Summary: "A short-lived signed token for a personal access token or a session's token.",
 		Handle: func(ctx context.Context, r *exchangeToken) (signedToken, error) {
 			signed, expires, err := i.Exchange(ctx, r.Token)

@@ -37,7 +37,7 @@ func (i *Identity) putAccount(ctx context.Context, tx *eventlog.Tx, name string,
 	if err := resource.CheckName(name); err != nil {
 		return store.Account{}, nil, problem.NewInvalid("account-invalid", "The account is not valid.").With(problem.Field{Path: "metadata.name", Message: err.Error()})
 	}
-	row, err := store.FindAccount(ctx, tx, actor(ctx).Tenant, name)
+	row, err := store.LockAccount(ctx, tx, actor(ctx).Tenant, name)
 	var before *identityv1.AccountSpec
 	var events []proto.Message
 	var version uint64
@@ -63,7 +63,7 @@ func (i *Identity) putAccount(ctx context.Context, tx *eventlog.Tx, name string,
 // CloseAccount ends an account; its credentials are void from then on.
 func (i *Identity) CloseAccount(ctx context.Context, nameOrID string) error {
 	_, err := execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
-		row, err := findAccount(ctx, tx, nameOrID)
+		row, err := store.LockAccount(ctx, tx, actor(ctx).Tenant, nameOrID)
 		if err != nil {
 			return struct{}{}, accountNotFound(err, nameOrID)
 		}

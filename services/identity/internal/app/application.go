@@ -91,13 +91,14 @@ func decideApplication(ctx context.Context, tx *eventlog.Tx, id string, decide f
 	return events, nil
 }
 
-// command runs one decision on an application, by its name or id, and applies its events to the tables.
-func (i *Identity) command(ctx context.Context, tx *eventlog.Tx, nameOrID string, decide func(domain.Application) ([]proto.Message, error)) (store.Application, []proto.Message, error) {
-	row, err := findApplication(ctx, tx, nameOrID)
+// command runs one decision on an application, by its name or id, and its account, and applies its events to the tables.
+func (i *Identity) command(ctx context.Context, tx *eventlog.Tx, nameOrID string, decide func(domain.Application, domain.Account) ([]proto.Message, error)) (store.Application, []proto.Message, error) {
+	row, err := ownApplication(ctx, tx, nameOrID, store.LockApplication)
 	if err != nil {
 		return row, nil, applicationNotFound(err, nameOrID)
 	}
-	events, err := decideApplication(ctx, tx, row.ID, decide)
+	account := domain.Account{ID: row.AccountID, Name: row.Account, Closed: row.AccountClosed}
+	events, err := decideApplication(ctx, tx, row.ID, func(a domain.Application) ([]proto.Message, error) { return decide(a, account) })
 	if err != nil {
 		return row, nil, err
 	}
@@ -131,7 +132,7 @@ func (i *Identity) project(ctx context.Context, tx pgx.Tx, row *store.Applicatio
 // DeleteApplication ends an application; its credentials are void from then on.
 func (i *Identity) DeleteApplication(ctx context.Context, nameOrID string) error {
 	_, err := execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
-		_, _, err := i.command(ctx, tx, nameOrID, domain.Application.Delete)
+		_, _, err := i.command(ctx, tx, nameOrID, func(a domain.Application, _ domain.Account) ([]proto.Message, error) { return a.Delete() })
 		return struct{}{}, err
 	})
 	return err
@@ -161,8 +162,12 @@ func applicationSpec(a store.Application) *identityv1.ApplicationSpec {
 
 // findApplication returns an application by its name or id; for a member of an account, one of that account.
 func findApplication(ctx context.Context, tx pgx.Tx, nameOrID string) (store.Application, error) {
+	return ownApplication(ctx, tx, nameOrID, store.FindApplication)
+}
+
+func ownApplication(ctx context.Context, tx pgx.Tx, nameOrID string, find func(context.Context, pgx.Tx, string, string) (store.Application, error)) (store.Application, error) {
 	p := actor(ctx)
-	row, err := store.FindApplication(ctx, tx, p.Tenant, nameOrID)
+	row, err := find(ctx, tx, p.Tenant, nameOrID)
 	if err == nil && p.Account != "" && row.AccountID != p.Account {
 		return store.Application{}, pgx.ErrNoRows
 	}

@@ -47,7 +47,7 @@ func orNil[T any, M interface {
 // exportPage is how many rows are read at once for an export.
 const exportPage = 1000
 
-// Export returns every open account and every application that was not deleted.
+// Export returns every open account and each of its applications that was not deleted.
 func (i *Identity) Export(ctx context.Context) (resource.Export, error) {
 	return read(ctx, i, func(tx pgx.Tx, tenant string) (resource.Export, error) {
 		out := resource.Export{Resources: []resource.Resource{}}
@@ -79,7 +79,7 @@ func exportApplications(ctx context.Context, tx pgx.Tx, tenant string, out *reso
 		}
 		for _, a := range rows {
 			after = a.Name
-			if !a.Deleted {
+			if !a.Deleted && !a.AccountClosed {
 				if err := add(out, "Application", resource.Metadata{Name: a.Name, Account: a.Account}, applicationSpec(a)); err != nil {
 					return err
 				}

@@ -63,15 +63,15 @@ func (i *Identity) IssueCredential(ctx context.Context, application string, r Cr
 	if r.Kind == domain.OAuth2 {
 		fresh.ClientID = clientPrefix + newSecret()[:clientIDLength]
 	}
-	return i.issue(ctx, application, fresh, func(a domain.Application, n domain.NewCredential) ([]proto.Message, error) {
-		return a.Issue(n, i.now())
+	return i.issue(ctx, application, fresh, func(a domain.Application, account domain.Account, n domain.NewCredential) ([]proto.Message, error) {
+		return a.Issue(account, n, i.now())
 	})
 }
 
 // RotateCredential issues a new secret in place of one, which stays valid for the overlap.
 func (i *Identity) RotateCredential(ctx context.Context, application, credential string, expires time.Time, overlap time.Duration) (IssuedCredential, error) {
-	return i.issue(ctx, application, domain.NewCredential{Expires: expires}, func(a domain.Application, n domain.NewCredential) ([]proto.Message, error) {
-		return a.Rotate(credential, n, overlap, i.now())
+	return i.issue(ctx, application, domain.NewCredential{Expires: expires}, func(a domain.Application, account domain.Account, n domain.NewCredential) ([]proto.Message, error) {
+		return a.Rotate(account, credential, n, overlap, i.now())
 	})
 }
 
@@ -85,14 +85,16 @@ const (
 	prefixLength = 10
 )
 
-func (i *Identity) issue(ctx context.Context, application string, fresh domain.NewCredential, decide func(domain.Application, domain.NewCredential) ([]proto.Message, error)) (IssuedCredential, error) {
+func (i *Identity) issue(ctx context.Context, application string, fresh domain.NewCredential, decide func(domain.Application, domain.Account, domain.NewCredential) ([]proto.Message, error)) (IssuedCredential, error) {
 	secret := keyPrefix + newSecret()
 	fresh.ID = newID()
 	if fresh.Kind != domain.JWT {
 		fresh.Prefix, fresh.SHA256 = secret[:prefixLength], hash(secret)
 	}
 	result, err := executeResult(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (store.Credential, error) {
-		_, events, err := i.command(ctx, tx, application, func(a domain.Application) ([]proto.Message, error) { return decide(a, fresh) })
+		_, events, err := i.command(ctx, tx, application, func(a domain.Application, account domain.Account) ([]proto.Message, error) {
+			return decide(a, account, fresh)
+		})
 		if err != nil {
 			return store.Credential{}, err
 		}
@@ -117,7 +119,7 @@ func (i *Identity) issue(ctx context.Context, application string, fresh domain.N
 // RevokeCredential makes a credential void at once.
 func (i *Identity) RevokeCredential(ctx context.Context, application, credential string) error {
 	_, err := execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (struct{}, error) {
-		_, _, err := i.command(ctx, tx, application, func(a domain.Application) ([]proto.Message, error) { return a.Revoke(credential) })
+		_, _, err := i.command(ctx, tx, application, func(a domain.Application, _ domain.Account) ([]proto.Message, error) { return a.Revoke(credential) })
 		return struct{}{}, err
 	})
 	return err

@@ -90,12 +90,7 @@ func (i *Identity) markErased(ctx context.Context, tx *eventlog.Tx, tenant, id s
 
 func (i *Identity) eraseMember(ctx context.Context, tx *eventlog.Tx, tenant string, person store.Person) (Erasure, error) {
 	id := person.IDs[0]
-	var invitations []string
-	var err error
 	if person.Email != "" {
-		if invitations, err = i.revokeInvitationsTo(ctx, tx, tenant, person.Email); err != nil {
-			return Erasure{}, err
-		}
 		t, err := store.TenantByID(ctx, tx, tenant)
 		if err != nil {
 			return Erasure{}, err
@@ -120,16 +115,7 @@ func (i *Identity) eraseMember(ctx context.Context, tx *eventlog.Tx, tenant stri
 	if err != nil {
 		return Erasure{}, err
 	}
-	person.IDs = append(person.IDs, invitations...)
-	keys := make([]string, len(person.IDs)-1)
-	for n, invitation := range person.IDs[1:] {
-		keys[n] = "invitation " + invitation
-	}
-	mails, err := store.DeleteMails(ctx, tx, tenant, keys, "password-reset "+id+" ")
-	if err != nil {
-		return Erasure{}, err
-	}
-	answers, err := store.EraseAnswers(ctx, tx, tenant, person)
+	traces, err := i.forgetAddress(ctx, tx, tenant, person)
 	if err != nil {
 		return Erasure{}, err
 	}
@@ -141,12 +127,39 @@ func (i *Identity) eraseMember(ctx context.Context, tx *eventlog.Tx, tenant stri
 	return Erasure{
 		Subject: "member:" + id,
 		Erased: parts(Part{"name and e-mail address, password, second factor and link to an OpenID provider", 1}, Part{"sessions", len(sessions)},
-			Part{"invitations", len(invitations)}, Part{"mails", mails}, Part{"titles of personal access tokens", titles},
-			Part{"stored answers of commands", answers}, Part{"addresses from which they acted", origins}),
+			Part{"invitations", traces.invitations}, Part{"mails", traces.mails}, Part{"titles of personal access tokens", titles},
+			Part{"stored answers of commands", traces.answers}, Part{"addresses from which they acted", origins}),
 		Remains: parts(Part{"events that name them by this id only", events},
 			Part{"reasons that they wrote to their changes, in events: see the audit, filtered by actor", reasons},
 			Part{"titles that they gave to personal access tokens, in events", titled}),
 	}, err
+}
+
+// traces counts what there was with a person's address.
+type traces struct{ invitations, mails, answers int }
+
+// forgetAddress revokes open invitations to a person's address, and deletes mails to it and what stored answers say of the
+// person. The first id is that of the member, others are of invitations.
+func (i *Identity) forgetAddress(ctx context.Context, tx *eventlog.Tx, tenant string, person store.Person) (traces, error) {
+	var found traces
+	if person.Email != "" {
+		invitations, err := i.revokeInvitationsTo(ctx, tx, tenant, person.Email)
+		if err != nil {
+			return found, err
+		}
+		found.invitations = len(invitations)
+		person.IDs = append(person.IDs, invitations...)
+	}
+	keys := make([]string, len(person.IDs)-1)
+	for n, invitation := range person.IDs[1:] {
+		keys[n] = "invitation " + invitation
+	}
+	var err error
+	if found.mails, err = store.DeleteMails(ctx, tx, tenant, keys, "password-reset "+person.IDs[0]+" "); err != nil {
+		return found, err
+	}
+	found.answers, err = store.EraseAnswers(ctx, tx, tenant, person)
+	return found, err
 }
 
 func (i *Identity) revokeInvitationsTo(ctx context.Context, tx *eventlog.Tx, tenant, email string) ([]string, error) {
@@ -185,7 +198,7 @@ func endSessionFor(ctx context.Context, tx *eventlog.Tx, tenant, id, cause strin
 func (i *Identity) EraseAccountContact(ctx context.Context, nameOrID string) (Erasure, error) {
 	ctx, tenant := acrossTenants(ctx)
 	return execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (Erasure, error) {
-		row, err := store.FindAccount(ctx, tx, tenant, nameOrID)
+		row, err := store.LockAccount(ctx, tx, tenant, nameOrID)
 		if err != nil {
 			return Erasure{}, accountNotFound(err, nameOrID)
 		}

@@ -16,13 +16,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/tollgate/tollgate/libs/audit"
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/notify"
 	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
 	"github.com/tollgate/tollgate/libs/seal"
+	"github.com/tollgate/tollgate/libs/service"
 	"github.com/tollgate/tollgate/services/identity/internal/password"
 	"github.com/tollgate/tollgate/services/identity/internal/provider"
 )
@@ -54,8 +54,6 @@ type Config struct {
 	SessionLifetime, SessionIdle time.Duration
 	// SSOAllowPrivate lets OpenID providers be at loopback and private addresses.
 	SSOAllowPrivate bool
-	// AuditOrigins is how long it is kept from where commands came.
-	AuditOrigins time.Duration
 	// WebURL is the address of the console, for links in mails; empty for none.
 	WebURL string
 }
@@ -141,7 +139,7 @@ func execute[R any](ctx context.Context, i *Identity, fn func(ctx context.Contex
 
 // executeResult is execute for commands that must know whether they were replayed.
 func executeResult[R any](ctx context.Context, i *Identity, fn func(ctx context.Context, tx *eventlog.Tx) (R, error)) (eventlog.Result[R], error) {
-	return audit.ExecuteResult(ctx, i.log, fn)
+	return service.ExecuteResult(ctx, i.log, fn)
 }
 
 // notFound turns a row that is not there into a problem.

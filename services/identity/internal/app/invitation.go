@@ -16,8 +16,16 @@ import (
 	"github.com/tollgate/tollgate/services/identity/internal/store"
 )
 
+// Invitations go out in the provider's name: inviteTenantRate is that of a tenant's members, inviteAccountRate that of an
+// account's, whom the provider need not trust, and inviteAddressRate that of all of a tenant's to one address.
+var (
+	inviteTenantRate  = store.Limit{Interval: 10 * time.Second, Burst: 1000}
+	inviteAccountRate = store.Limit{Interval: 10 * time.Minute, Burst: 20}
+	inviteAddressRate = store.Limit{Interval: time.Hour, Burst: 5}
+)
+
 // Invite asks a person by mail to become a member: of the tenant, or of an account unless that is empty. A member of an
-// account invites to that one.
+// account invites to that one. To the same of them a person has one open invitation.
 func (i *Identity) Invite(ctx context.Context, account, email string, roles []string) (store.Invitation, error) {
 	if err := checkEmail(email); err != nil {
 		return store.Invitation{}, err
@@ -40,12 +48,38 @@ func (i *Identity) Invite(ctx context.Context, account, email string, roles []st
 		if err != nil {
 			return row, err
 		}
+		if err := i.mayInvite(ctx, tx, row); err != nil {
+			return row, err
+		}
 		tx.Append("invitation", row.ID, 0, events...)
 		if err := store.InsertInvitation(ctx, tx, p.Tenant, row, hash(token)); err != nil {
 			return row, err
 		}
 		return row, i.mailInvitation(ctx, tx, row, into, token)
 	})
+}
+
+// mayInvite takes from the limits of who invites and of who is invited.
+func (i *Identity) mayInvite(ctx context.Context, tx *eventlog.Tx, row store.Invitation) error {
+	p := actor(ctx)
+	by := grant{inviteTenantRate, "invitations by tenant " + p.Tenant}
+	if p.Account != "" {
+		by = grant{inviteAccountRate, "invitations by account " + p.Account}
+	}
+	to := grant{inviteAddressRate, "invitations to " + p.Tenant + " " + strings.ToLower(row.Email)}
+	wait, err := i.takeIn(ctx, tx, by, to)
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
+		return tooMany("invitations", wait)
+	}
+	// Taking has locked the address: two invitations at the same time see each other.
+	open, err := store.InvitationOpen(ctx, tx, p.Tenant, row.Account, row.Email, row.CreatedAt)
+	if err == nil && open {
+		err = problem.NewConflict("invitation-exists", "There is an open invitation to this e-mail address already; revoke it to send another one.")
+	}
+	return err
 }
 
 // invitedAccount returns the account that a person is invited to, nil for the tenant.

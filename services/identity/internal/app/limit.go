@@ -19,33 +19,34 @@ type grant struct {
 	whom string
 }
 
-// take takes one from each limit, or returns an error that says when to try again.
+// take takes one from each limit in turn, up to the first that has none: then it returns an error that says when to try
+// again, and takes from no other.
 func (i *Identity) take(ctx context.Context, grants ...grant) error {
-	return i.limited(ctx, store.Limit.Take, grants)
-}
-
-// mayTake is take without taking.
-func (i *Identity) mayTake(ctx context.Context, grants ...grant) error {
-	return i.limited(ctx, store.Limit.Wait, grants)
-}
-
-func (i *Identity) limited(ctx context.Context, ask func(store.Limit, context.Context, pgx.Tx, string, time.Time) (time.Duration, error), grants []grant) error {
 	var wait time.Duration
-	err := i.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) error {
-		for _, g := range grants {
-			w, err := ask(g.Limit, ctx, tx, g.whom, i.now())
-			if err != nil {
-				return err
-			}
-			wait = max(wait, w)
-		}
-		return nil
+	err := i.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) (err error) {
+		wait, err = i.takeIn(ctx, tx, grants...) // what the limits before gave stays taken
+		return err
 	})
 	if err != nil || wait == 0 {
 		return err
 	}
-	return operation.RetryAfter(problem.NewExhausted("too-many-attempts",
-		"Too many attempts. Try again in %s.", max(time.Second, wait.Round(time.Second))), wait)
+	return tooMany("attempts", wait)
+}
+
+// takeIn is take within a transaction, with which what was taken comes back if it is rolled back. It returns how long to wait, 0
+// for not at all.
+func (i *Identity) takeIn(ctx context.Context, tx pgx.Tx, grants ...grant) (time.Duration, error) {
+	for _, g := range grants {
+		if wait, err := g.Take(ctx, tx, g.whom, i.now()); err != nil || wait > 0 {
+			return wait, err
+		}
+	}
+	return 0, nil
+}
+
+func tooMany(what string, wait time.Duration) error {
+	return operation.RetryAfter(problem.NewExhausted("too-many-"+what,
+		"Too many %s. Try again in %s.", what, max(time.Second, wait.Round(time.Second))), wait)
 }
 
 // addressOf returns the network of the caller that limits are for: the address, of IPv6 the /64 that one customer has.

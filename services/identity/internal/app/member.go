@@ -87,7 +87,8 @@ func (i *Identity) createTenant(ctx context.Context, tx *eventlog.Tx, name, titl
 	if err := store.InsertMember(ctx, tx, n.Tenant.ID, n.Owner); err != nil {
 		return n, err
 	}
-	_, err = i.issueToken(ctx, tx, n.Tenant.ID, n.Owner.ID, "First token", nil, time.Time{}, secret)
+	grant := domain.Grant{Unlimited: true, Operator: domain.IsInstaller(roles)}
+	_, err = i.issueToken(ctx, tx, n.Tenant.ID, n.Owner.ID, "First token", grant, time.Time{}, secret)
 	return n, err
 }
 
@@ -127,24 +128,49 @@ func (i *Identity) AddMember(ctx context.Context, person Person, roles []string)
 	return m, err
 }
 
-// ChangePerson sets the personal data of a member, which is in no event.
+// ChangePerson sets the personal data of a member, which is in no event. Mails to the address of before, with which another
+// password could be set, are void then.
 func (i *Identity) ChangePerson(ctx context.Context, id string, person Person) (store.Member, error) {
 	if err := person.check(); err != nil {
 		return store.Member{}, err
 	}
 	m, err := execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (store.Member, error) {
-		if _, _, err := loadMember(ctx, tx, id); err != nil {
+		m, _, err := loadMember(ctx, tx, id)
+		if err != nil {
 			return store.Member{}, err
 		}
-		if err := store.SetMemberPerson(ctx, tx, id, person.DisplayName, person.Email); err != nil {
+		if err := mayBecome(ctx, tx, m); err != nil {
 			return store.Member{}, err
 		}
-		return store.FindMember(ctx, tx, id)
+		row, err := store.FindMember(ctx, tx, id)
+		if err != nil {
+			return store.Member{}, err
+		}
+		if row.Email != person.Email {
+			if err := store.DeleteResets(ctx, tx, id); err != nil {
+				return store.Member{}, err
+			}
+		}
+		row.DisplayName, row.Email = person.DisplayName, person.Email
+		return row, store.SetMemberPerson(ctx, tx, id, person.DisplayName, person.Email)
 	})
 	if postgres.Violates(err, "members_email") {
 		err = memberExists()
 	}
 	return m, err
+}
+
+// mayBecome keeps an actor from what could make them a member of the tenant who may more: giving that one another address or a
+// token, or taking away a second factor. Members of accounts may less than each of the tenant's who manage members.
+func mayBecome(ctx context.Context, tx pgx.Tx, m domain.Member) error {
+	if m.Account != "" {
+		return nil
+	}
+	own, err := ownRoles(ctx, tx, actor(ctx).Tenant)
+	if err == nil && !own.Covered(m.Roles, giver(ctx)) {
+		err = problem.NewDenied("scope-missing", "The member may do what your token may not. Only who may all of that can do this.")
+	}
+	return err
 }
 
 // ChangeRoles gives a member other roles.
@@ -154,8 +180,8 @@ func (i *Identity) ChangeRoles(ctx context.Context, id string, roles []string) e
 	})
 }
 
-// RemoveMember takes a member out of the tenant or account; their tokens and sessions are void and their personal data is
-// erased.
+// RemoveMember takes a member out of the tenant or account; their tokens and sessions are void, so are invitations to their
+// address, and it is erased with their name.
 func (i *Identity) RemoveMember(ctx context.Context, id string) error {
 	return i.changeMember(ctx, id, func(m domain.Member, _ domain.Roles, owners int) ([]message, error) { return m.Remove(owners) })
 }
@@ -184,7 +210,7 @@ func (i *Identity) changeMember(ctx context.Context, id string, decide func(doma
 		tx.Append("member", id, version, events...)
 		m = evolve(m, domain.Member.Evolve, events)
 		if m.Removed {
-			if err := removeAuthenticators(ctx, tx, id); err != nil {
+			if err := i.forgetRemoved(ctx, tx, id); err != nil {
 				return struct{}{}, err
 			}
 		}
@@ -193,13 +219,23 @@ func (i *Identity) changeMember(ctx context.Context, id string, decide func(doma
 	return err
 }
 
-// removeAuthenticators deletes what a member signs in with, and ends their sessions.
-func removeAuthenticators(ctx context.Context, tx *eventlog.Tx, id string) error {
+// forgetRemoved deletes what a member signs in with, ends their sessions, and forgets the address: once it is gone, nothing else
+// with it could be found to be erased.
+func (i *Identity) forgetRemoved(ctx context.Context, tx *eventlog.Tx, id string) error {
 	sessions, err := store.DeleteAuthenticators(ctx, tx, id)
 	if err != nil {
 		return err
 	}
-	return endSessions(ctx, tx, sessions, "memberRemoved")
+	if err := endSessions(ctx, tx, sessions, "memberRemoved"); err != nil {
+		return err
+	}
+	tenant := actor(ctx).Tenant
+	email, err := store.MemberAddress(ctx, tx, tenant, id)
+	if err != nil {
+		return err
+	}
+	_, err = i.forgetAddress(ctx, tx, tenant, store.Person{IDs: []string{id}, Email: email})
+	return err
 }
 
 // Members returns the members of an account, those of the tenant for "".

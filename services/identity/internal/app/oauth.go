@@ -54,10 +54,11 @@ func OAuthFailure(err error) *OAuthError {
 }
 
 var (
-	// tokenRate is that of one client at the OAuth endpoints, addressRate that of one address.
+	// tokenRate is that of one client at the OAuth endpoints, addressRate that of one address, whoever is there.
 	tokenRate   = store.Limit{Interval: 100 * time.Millisecond, Burst: 100}
 	addressRate = store.Limit{Interval: 20 * time.Millisecond, Burst: 500}
-	// failureRate is that of wrong client secrets from one address.
+	// failureRate is that of wrong client secrets from one address. A right one is taken in any case, so that one client's
+	// mistake holds up no other behind the same address; a secret cannot be guessed at the rate of an address.
 	failureRate = store.Limit{Interval: 6 * time.Second, Burst: 20}
 )
 
@@ -69,16 +70,11 @@ func (i *Identity) client(ctx context.Context, c ClientCredentials) (store.Gatew
 	if c.ID == "" || c.Secret == "" {
 		return store.GatewayCredential{}, &OAuthError{"invalid_client", "No client id and secret: send them by HTTP Basic, or as client_id and client_secret."}
 	}
-	err := i.take(ctx, grant{addressRate, "oauth address " + addressOf(ctx)}, grant{tokenRate, "oauth client " + c.ID})
-	if err != nil {
-		return store.GatewayCredential{}, err
-	}
-	failures := grant{failureRate, "oauth failure " + addressOf(ctx)}
-	if err := i.mayTake(ctx, failures); err != nil {
+	if err := i.take(ctx, grant{addressRate, "oauth address " + addressOf(ctx)}); err != nil {
 		return store.GatewayCredential{}, err
 	}
 	var rows []store.GatewayCredential
-	err = i.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) (err error) {
+	err := i.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) (err error) {
 		rows, err = store.Clients(ctx, tx, c.ID)
 		return err
 	})
@@ -88,10 +84,10 @@ func (i *Identity) client(ctx context.Context, c ClientCredentials) (store.Gatew
 	given, now := hash(c.Secret), i.now()
 	for _, r := range rows {
 		if subtle.ConstantTimeCompare(given, r.SHA256) == 1 && valid(r, now) {
-			return r, nil
+			return r, i.take(ctx, grant{tokenRate, "oauth client " + c.ID}) // by the client alone: others know the id
 		}
 	}
-	if err := i.take(ctx, failures); err != nil {
+	if err := i.take(ctx, grant{failureRate, "oauth failure " + addressOf(ctx)}); err != nil {
 		return store.GatewayCredential{}, err
 	}
 	return store.GatewayCredential{}, &OAuthError{"invalid_client", "The client is not known, its secret is wrong, or it has expired or was revoked."}

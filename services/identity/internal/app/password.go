@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -10,8 +11,10 @@ import (
 
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/notify"
+	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/libs/problem"
+	"github.com/tollgate/tollgate/libs/resource"
 	identityv1 "github.com/tollgate/tollgate/proto/identity/v1"
 	"github.com/tollgate/tollgate/services/identity/internal/password"
 	"github.com/tollgate/tollgate/services/identity/internal/store"
@@ -78,6 +81,12 @@ func (i *Identity) setPassword(ctx context.Context, s store.SignIn, fresh string
 // RequestPasswordReset asks for a mail with which a member sets another password. Whether there is such a member is not
 // told: the request is the same for all, and a worker comes to it.
 func (i *Identity) RequestPasswordReset(ctx context.Context, tenantName, email string) error {
+	if err := resource.CheckName(tenantName); err != nil {
+		return problem.NewInvalid("request-invalid", "The request is not valid.").With(problem.Field{Path: "tenant", Message: err.Error()})
+	}
+	if err := checkEmail(email); err != nil {
+		return err
+	}
 	if err := i.take(ctx, grant{resetAddressRate, "reset from " + addressOf(ctx)}); err != nil {
 		return err
 	}
@@ -91,11 +100,33 @@ func (i *Identity) RequestPasswordReset(ctx context.Context, tenantName, email s
 	return err
 }
 
-// mailReset answers the oldest request for a password reset; false when there is none.
+// mailReset answers the oldest request for a password reset; false when there is none. One that fails for a lasting reason is
+// given up, so that it holds up no other; whoever asked can ask again.
 func (i *Identity) mailReset(ctx context.Context) (bool, error) {
 	ctx = principal.With(ctx, principal.Service("identity", principal.AllTenants))
+	taken := ""
+	more, err := i.answerReset(ctx, &taken)
+	if err == nil || taken == "" || ctx.Err() != nil || !lasting(err) {
+		return more, err
+	}
+	i.logger.LogAttrs(ctx, slog.LevelError, "a password reset was given up", slog.String("request", taken), slog.Any("error", err))
+	return true, i.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) error { return store.DeleteResetRequest(ctx, tx, taken) })
+}
+
+// lasting says that what failed would fail again.
+func lasting(err error) bool {
+	switch problem.KindOf(err) {
+	case problem.Conflict, problem.Exhausted, problem.Unavailable, problem.Timeout:
+		return false
+	}
+	return !postgres.Transient(err)
+}
+
+// answerReset is mailReset for one try. It sets taken to the id of the request.
+func (i *Identity) answerReset(ctx context.Context, taken *string) (bool, error) {
 	return execute(ctx, i, func(ctx context.Context, tx *eventlog.Tx) (bool, error) {
 		id, tenantName, sealed, ok, err := store.TakeResetRequest(ctx, tx)
+		*taken = id
 		if err != nil || !ok {
 			return false, err
 		}

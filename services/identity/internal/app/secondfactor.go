@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/pquerna/otp"
@@ -104,7 +105,13 @@ func (i *Identity) DisableSecondFactor(ctx context.Context, code string) error {
 
 // ResetSecondFactor takes away the second factor of a member who has lost it.
 func (i *Identity) ResetSecondFactor(ctx context.Context, member string) error {
-	return i.clearSecondFactor(ctx, member, func(context.Context, *eventlog.Tx) error { return nil })
+	return i.clearSecondFactor(ctx, member, func(ctx context.Context, tx *eventlog.Tx) error {
+		m, _, err := loadMember(ctx, tx, member)
+		if err != nil {
+			return err
+		}
+		return mayBecome(ctx, tx, m)
+	})
 }
 
 func (i *Identity) clearSecondFactor(ctx context.Context, member string, check func(context.Context, *eventlog.Tx) error) error {
@@ -147,14 +154,9 @@ func (i *Identity) ownSignIn(ctx context.Context) (store.SignIn, error) {
 		if err != nil {
 			return s, err
 		}
-		scopes := own.Scopes(m.Roles)
-		if m.Account != "" {
-			scopes = domain.AccountScopes(m.Roles)
-		}
-		for _, scope := range scopes {
-			if !p.May(scope) {
-				return s, problem.NewDenied("scope-missing", "Your token is restricted: what you sign in with can be changed with one that has all of your scopes, such as a session.")
-			}
+		missing := func(scope string) bool { return !p.May(scope) }
+		if m.Account != "" && slices.ContainsFunc(domain.AccountScopes(m.Roles), missing) || m.Account == "" && !own.Covered(m.Roles, giver(ctx)) {
+			return s, problem.NewDenied("scope-missing", "Your token is restricted: what you sign in with can be changed with one that may all that you may, such as a session's.")
 		}
 		return s, nil
 	})

@@ -58,13 +58,22 @@ func (i *Identity) SignIn(ctx context.Context, tenantName, email, secret, code s
 	if err != nil {
 		return StartedSession{}, err
 	}
+	failed := problem.NewUnauthenticated("sign-in-failed", "The tenant, the e-mail address or the password is wrong.")
 	if !ok {
-		return StartedSession{}, problem.NewUnauthenticated("sign-in-failed", "The tenant, the e-mail address or the password is wrong.")
+		return StartedSession{}, failed
 	}
 	if found.TOTPConfirmed && code == "" {
 		return StartedSession{}, problem.NewUnauthenticated("second-factor-required", "Give a one-time password of your second factor, or a recovery code, as code.")
 	}
 	session, err := i.startSession(asMember(ctx, found.Tenant, found.Member), found.Member, func(ctx context.Context, tx *eventlog.Tx) (string, error) {
+		// Another password ends all sessions: none may start by the one that was compared before.
+		now, err := store.LockAuthenticator(ctx, tx, found.Member)
+		if err != nil {
+			return "", err
+		}
+		if now != found.Password {
+			return "", failed
+		}
 		if !found.TOTPConfirmed {
 			return byPassword, nil
 		}

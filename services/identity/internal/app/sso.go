@@ -23,8 +23,8 @@ import (
 const (
 	// SSOLifetime is how long a person may take to sign in at the provider.
 	SSOLifetime = 10 * time.Minute
-	// codeLifetime is how long a session can be started after that.
-	codeLifetime = 2 * time.Minute
+	// SSOCodeLifetime is how long a session can be started after that.
+	SSOCodeLifetime = 2 * time.Minute
 )
 
 // SingleSignOn is a tenant's configuration of it, without the client secret.
@@ -79,6 +79,7 @@ func (i *Identity) SetSingleSignOn(ctx context.Context, want domain.SingleSignOn
 		row := store.SingleSignOn{
 			Tenant: tenant, Issuer: want.Issuer, ClientID: want.ClientID, Domain: want.Domain, RolesClaim: want.RolesClaim,
 			Mappings: mappings, DefaultRoles: want.DefaultRoles, Secret: i.seal.Close(ssoSeal(tenant), []byte(secret)),
+			Scopes: giver(ctx).Scopes, Operator: giver(ctx).Installer,
 		}
 		if secret == "" {
 			before, err := store.FindSingleSignOn(ctx, tx, tenant)
@@ -198,16 +199,19 @@ func (i *Identity) FinishSSO(ctx context.Context, state, code, cookie string) (s
 	if err != nil {
 		return "", problem.NewUnauthenticated("sign-in-failed", "The OpenID provider's answer was not accepted. Begin again.").Wrap(err)
 	}
-	return i.admit(ctx, row, person)
+	return i.admit(ctx, row, s.Browser, person)
 }
 
-// admit makes the member who signed in, or finds and changes them, and returns the code of their session.
-func (i *Identity) admit(ctx context.Context, row store.SingleSignOn, person provider.Person) (string, error) {
+// admit makes the member who signed in, or finds and changes them, and returns the code of their session, for the same browser.
+func (i *Identity) admit(ctx context.Context, row store.SingleSignOn, browser []byte, person provider.Person) (string, error) {
 	shown, err := i.singleSignOn(row)
 	if err != nil {
 		return "", err
 	}
-	sso := domain.SingleSignOn{Domain: row.Domain, Mappings: shown.Mappings, DefaultRoles: row.DefaultRoles}
+	sso := domain.SingleSignOn{
+		Domain: row.Domain, Mappings: shown.Mappings, DefaultRoles: row.DefaultRoles,
+		By: domain.Giver{Scopes: row.Scopes, Installer: row.Operator},
+	}
 	switch {
 	case !person.EmailVerified || checkEmail(person.Email) != nil:
 		return "", problem.NewDenied("email-not-verified", "The OpenID provider does not say that your e-mail address is verified.")
@@ -225,17 +229,17 @@ func (i *Identity) admit(ctx context.Context, row store.SingleSignOn, person pro
 		if len(roles) == 0 {
 			return struct{}{}, problem.NewDenied("no-role", "None of your groups at the OpenID provider has a role here.")
 		}
-		member, err := i.memberOf(ctx, tx, row, person, roles, own)
+		member, err := i.memberOf(ctx, tx, row, sso, person, roles, own)
 		if err != nil {
 			return struct{}{}, err
 		}
-		return struct{}{}, store.InsertSSOSignIn(ctx, tx, hash(code), store.SSOSignIn{Tenant: row.Tenant, Member: member}, i.now().Add(codeLifetime))
+		return struct{}{}, store.InsertSSOSignIn(ctx, tx, hash(code), store.SSOSignIn{Tenant: row.Tenant, Browser: browser, Member: member}, i.now().Add(SSOCodeLifetime))
 	})
 	return code, err
 }
 
 // memberOf returns the member that a person is: by the provider's subject, else by the verified address, else a new one.
-func (i *Identity) memberOf(ctx context.Context, tx *eventlog.Tx, row store.SingleSignOn, person provider.Person, roles []string, own domain.Roles) (string, error) {
+func (i *Identity) memberOf(ctx context.Context, tx *eventlog.Tx, row store.SingleSignOn, sso domain.SingleSignOn, person provider.Person, roles []string, own domain.Roles) (string, error) {
 	id, err := store.MemberBySubject(ctx, tx, row.Issuer, person.Subject)
 	if err == nil {
 		return id, i.changeBySSO(ctx, tx, id, row, roles)
@@ -254,6 +258,13 @@ func (i *Identity) memberOf(ctx context.Context, tx *eventlog.Tx, row store.Sing
 	case account != "" || subject != "":
 		return "", problem.NewConflict("member-exists", "Your e-mail address belongs to another member, or to a member of an account.")
 	default:
+		m, _, err := loadMember(ctx, tx, id)
+		if err != nil {
+			return "", err
+		}
+		if !sso.Finds(m.Roles, roles, own) {
+			return "", problem.NewDenied("member-may-more", "The member with your e-mail address may more than single sign-on gives. One who may as much must set it up, or you sign in with a password.")
+		}
 		if err := i.changeBySSO(ctx, tx, id, row, roles); err != nil {
 			return "", err
 		}
@@ -298,16 +309,17 @@ func (i *Identity) addBySSO(ctx context.Context, tx *eventlog.Tx, tenant string,
 	return m.ID, store.InsertMember(ctx, tx, tenant, m)
 }
 
-// StartSSOSession starts the session of a member who signed in at the provider, by the code that FinishSSO gave.
-func (i *Identity) StartSSOSession(ctx context.Context, code string) (StartedSession, error) {
+// StartSSOSession starts the session of a member who signed in at the provider, by the code that FinishSSO gave and the cookie
+// of the browser that began: nobody is signed in as another one by a code that was put before them.
+func (i *Identity) StartSSOSession(ctx context.Context, code, cookie string) (StartedSession, error) {
 	if err := i.take(ctx, grant{signInAddressRate, "sso from " + addressOf(ctx)}); err != nil {
 		return StartedSession{}, err
 	}
 	s, err := readAll(ctx, i, func(tx pgx.Tx) (store.SSOSignIn, error) {
 		return store.TakeSSOSignIn(ctx, tx, hash(code), true, i.now())
 	})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return StartedSession{}, problem.NewUnauthenticated("sign-in-failed", "The code is not known, was used or has expired. Begin again.")
+	if errors.Is(err, pgx.ErrNoRows) || (err == nil && subtle.ConstantTimeCompare(s.Browser, hash(cookie)) != 1) {
+		return StartedSession{}, problem.NewUnauthenticated("sign-in-failed", "The code is not known, was used, has expired, or is of another browser. Begin again.")
 	}
 	if err != nil {
 		return StartedSession{}, err

@@ -31,10 +31,22 @@ type IssuedToken struct {
 	Secret string `json:"secret,omitempty"`
 }
 
-// IssueToken gives a member a personal access token. Members issue their own; those with the scope identity.admin
-// anybody's, but none that could do more than they can themselves.
-func (i *Identity) IssueToken(ctx context.Context, member, title string, scopes []string, expires time.Time) (IssuedToken, error) {
-	p := actor(ctx)
+// TokenRequest says what token to issue.
+type TokenRequest struct {
+	// Member is the acting one when empty.
+	Member, Title string
+	// Scopes are all that both the actor and the member may, when empty.
+	Scopes []string
+	// Operator asks for a token that acts on the installation.
+	Operator bool
+	// Expires is zero for a token that does not.
+	Expires time.Time
+}
+
+// IssueToken gives a member a personal access token. Members issue their own; those with the scope identity.admin that of
+// anybody who may no more than they themselves. None can do more than the actor.
+func (i *Identity) IssueToken(ctx context.Context, r TokenRequest) (IssuedToken, error) {
+	p, member := actor(ctx), r.Member
 	own := strings.TrimPrefix(p.Subject, "member:")
 	if member == "" {
 		member = own
@@ -51,15 +63,20 @@ func (i *Identity) IssueToken(ctx context.Context, member, title string, scopes 
 		if m.Account != "" {
 			return store.Token{}, problem.NewConflict("account-member", "A member of an account signs in; only members of the tenant have personal access tokens.")
 		}
-		own, err := ownRoles(ctx, tx, p.Tenant)
+		if member != own {
+			if err := mayBecome(ctx, tx, m); err != nil {
+				return store.Token{}, err
+			}
+		}
+		roles, err := ownRoles(ctx, tx, p.Tenant)
 		if err != nil {
 			return store.Token{}, err
 		}
-		allowed, err := tokenScopes(p, own.Scopes(m.Roles), scopes)
+		grant, err := tokenGrant(p, m, roles, r)
 		if err != nil {
 			return store.Token{}, err
 		}
-		return i.issueToken(ctx, tx, p.Tenant, member, title, allowed, expires, secret)
+		return i.issueToken(ctx, tx, p.Tenant, member, r.Title, grant, r.Expires, secret)
 	})
 	issued := IssuedToken{Token: result.Value}
 	if err == nil && !result.Replayed {
@@ -68,25 +85,37 @@ func (i *Identity) IssueToken(ctx context.Context, member, title string, scopes 
 	return issued, err
 }
 
-// tokenScopes keeps an actor from issuing a token that may do more than the actor's own.
-func tokenScopes(p principal.Principal, member, scopes []string) ([]string, error) {
-	if len(scopes) == 0 {
-		return domain.Restrict(member, p.Scopes), nil
-	}
-	for _, s := range scopes {
-		if !slices.Contains(p.Scopes, s) {
-			return nil, problem.NewDenied("scope-missing", "A token with the scope %s cannot be issued by one who does not have it.", s)
+// tokenGrant keeps an actor from issuing a token that may do more than the actor's own.
+func tokenGrant(p principal.Principal, m domain.Member, own domain.Roles, r TokenRequest) (domain.Grant, error) {
+	for _, s := range r.Scopes {
+		if !p.May(s) {
+			return domain.Grant{}, problem.NewDenied("scope-missing", "A token with the scope %s cannot be issued by one who does not have it.", s)
 		}
 	}
-	return scopes, nil
+	grant := domain.Grant{Scopes: r.Scopes, Operator: r.Operator}
+	if len(r.Scopes) == 0 {
+		grant.Scopes = domain.Restrict(own.Scopes(m.Roles), p.Scopes)
+	}
+	switch {
+	case r.Operator && !p.Operator:
+		return grant, problem.NewDenied("operator-only", "A token that acts on the installation cannot be issued by one who may not.")
+	case r.Operator && !domain.IsInstaller(m.Roles):
+		return grant, problem.NewInvalid("token-invalid", "The token is not valid.").With(problem.Field{
+			Path: "operator", Message: "is for members with the role installer only; leave it out",
+		})
+	case len(grant.Scopes) == 0 && !grant.Operator:
+		return grant, problem.NewDenied("scope-missing", "The token could do nothing: you have no scope that the member has.")
+	}
+	return grant, nil
 }
 
-func (i *Identity) issueToken(ctx context.Context, tx *eventlog.Tx, tenant, member, title string, scopes []string, expires time.Time, secret string) (store.Token, error) {
+func (i *Identity) issueToken(ctx context.Context, tx *eventlog.Tx, tenant, member, title string, grant domain.Grant, expires time.Time, secret string) (store.Token, error) {
+	grant.Scopes = append([]string{}, slices.Compact(slices.Sorted(slices.Values(grant.Scopes)))...)
 	t := store.Token{
-		ID: newID(), Member: member, Title: title, Scopes: append([]string{}, slices.Compact(slices.Sorted(slices.Values(scopes)))...),
+		ID: newID(), Member: member, Title: title, Scopes: grant.Scopes, Unlimited: grant.Unlimited, Operator: grant.Operator,
 		ExpiresAt: timePointer(expires), CreatedAt: i.now(),
 	}
-	events, err := domain.IssueToken(t.ID, member, title, t.Scopes, expires, t.CreatedAt)
+	events, err := domain.IssueToken(t.ID, member, title, grant, expires, t.CreatedAt)
 	if err != nil {
 		return store.Token{}, err
 	}
@@ -159,7 +188,10 @@ func (i *Identity) Exchange(ctx context.Context, secret string) (string, time.Ti
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	p.Scopes = domain.Restrict(p.Scopes, holder.Scopes)
+	if !holder.Unlimited {
+		p.Scopes = domain.Restrict(p.Scopes, holder.Scopes)
+	}
+	p.Operator = p.Operator && holder.Operator
 	return i.sign(ctx, p)
 }
 

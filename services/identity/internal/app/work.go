@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/tollgate/tollgate/libs/audit"
 	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/services/identity/internal/store"
 )
@@ -63,9 +62,6 @@ func (i *Identity) work(ctx context.Context) error {
 }
 
 func (i *Identity) clean(ctx context.Context, now time.Time) error {
-	if err := audit.Forget(ctx, i.db, now.Add(-i.config.AuditOrigins)); err != nil {
-		return err
-	}
 	if _, err := i.log.ForgetCommands(ctx, now.Add(-keepAnswers)); err != nil {
 		return err
 	}

@@ -120,14 +120,17 @@ func checkGrants(path, what string, names []string, fields *problem.Fields) {
 	}
 }
 
-// Issue gives the application a credential.
-func (a Application) Issue(n NewCredential, now time.Time) ([]proto.Message, error) {
-	return a.issue(n, "", now)
+// Issue gives the application, which is the account's, a credential.
+func (a Application) Issue(account Account, n NewCredential, now time.Time) ([]proto.Message, error) {
+	return a.issue(account, n, "", now)
 }
 
-func (a Application) issue(n NewCredential, replaces string, now time.Time) ([]proto.Message, error) {
-	if a.Deleted {
+func (a Application) issue(account Account, n NewCredential, replaces string, now time.Time) ([]proto.Message, error) {
+	switch {
+	case a.Deleted:
 		return nil, a.deleted()
+	case account.Closed:
+		return nil, problem.NewConflict("account-closed", "The account %s is closed and its applications get no credentials.", account.Name)
 	}
 	if err := n.check(now); err != nil {
 		return nil, err
@@ -140,7 +143,7 @@ func (a Application) issue(n NewCredential, replaces string, now time.Time) ([]p
 }
 
 // Rotate issues a new secret in place of a credential's, which stays valid for the overlap. Kind, scopes and client id stay.
-func (a Application) Rotate(credential string, n NewCredential, overlap time.Duration, now time.Time) ([]proto.Message, error) {
+func (a Application) Rotate(account Account, credential string, n NewCredential, overlap time.Duration, now time.Time) ([]proto.Message, error) {
 	old, err := a.usable(credential, now)
 	if err != nil {
 		return nil, err
@@ -157,7 +160,7 @@ func (a Application) Rotate(credential string, n NewCredential, overlap time.Dur
 	if n.Title == "" {
 		n.Title = old.Title
 	}
-	events, err := a.issue(n, old.ID, now)
+	events, err := a.issue(account, n, old.ID, now)
 	if err != nil {
 		return nil, err
 	}

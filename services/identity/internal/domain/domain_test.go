@@ -45,12 +45,12 @@ func TestCredentialsOfAnApplication(t *testing.T) {
 			switch rapid.SampledFrom([]string{"issue", "rotate", "revoke"}).Draw(t, "step") {
 			case "issue":
 				n := domain.NewCredential{ID: id, Kind: domain.OAuth2, Title: "T", Scopes: []string{"s"}, ClientID: "tgc_" + id}
-				events, err = app.Issue(n, now)
+				events, err = app.Issue(account, n, now)
 				require.NoError(t, err)
 				ids = append(ids, id)
 			case "rotate":
 				overlap := time.Duration(rapid.IntRange(0, 720).Draw(t, "overlap")) * time.Hour
-				events, err = app.Rotate(target, domain.NewCredential{ID: id}, overlap, now)
+				events, err = app.Rotate(account, target, domain.NewCredential{ID: id}, overlap, now)
 				if target == "" || revoked[target] || (!before.Expires.IsZero() && !now.Before(before.Expires)) {
 					require.Error(t, err)
 					require.Empty(t, events)
@@ -76,6 +76,16 @@ func TestCredentialsOfAnApplication(t *testing.T) {
 			for id, is := range revoked {
 				require.Equal(t, is, app.Credentials[id].Revoked, id)
 			}
+		}
+		// With the account's end it gets none any more.
+		account.Closed = true
+		events, err = app.Issue(account, domain.NewCredential{ID: "x", Kind: domain.APIKey, Title: "T"}, now)
+		require.ErrorContains(t, err, "closed")
+		require.Empty(t, events)
+		for _, id := range ids {
+			events, err = app.Rotate(account, id, domain.NewCredential{ID: "x"}, 0, now)
+			require.Error(t, err)
+			require.Empty(t, events)
 		}
 	})
 }
@@ -176,4 +186,22 @@ func TestDomainsOfAddresses(t *testing.T) {
 	} {
 		require.Equal(t, admitted, sso.Admits(email), email)
 	}
+}
+
+// Nobody is found by the address who may more than single sign-on gives and whoever set it up has.
+func TestWhomSingleSignOnFinds(t *testing.T) {
+	t.Parallel()
+	scopes := rapid.SliceOfDistinct(rapid.SampledFrom(domain.AllScopes()), func(s string) string { return s })
+	roles := rapid.SliceOfN(rapid.SampledFrom([]string{"owner", "viewer", "finance", "custom", "installer"}), 0, 3)
+	rapid.Check(t, func(t *rapid.T) {
+		own := domain.Roles{"custom": scopes.Draw(t, "custom")}
+		sso := domain.SingleSignOn{By: domain.Giver{Scopes: scopes.Draw(t, "by"), Installer: rapid.Bool().Draw(t, "installer")}}
+		has, gives := roles.Draw(t, "has"), roles.Draw(t, "gives")
+		found := sso.Finds(has, gives, own)
+		more := domain.IsInstaller(has) && !sso.By.Installer
+		for _, scope := range own.Scopes(has) {
+			more = more || (!slices.Contains(own.Scopes(gives), scope) && !slices.Contains(sso.By.Scopes, scope))
+		}
+		require.Equal(t, !more, found)
+	})
 }

@@ -41,6 +41,13 @@ type Giver struct {
 	Installer bool
 }
 
+// Covered says whether by may all that a member of the tenant with the roles may, acting on the installation included: who
+// does not would gain by being that member.
+func (r Roles) Covered(roles []string, by Giver) bool {
+	missing := func(scope string) bool { return !slices.Contains(by.Scopes, scope) }
+	return !slices.ContainsFunc(r.Scopes(roles), missing) && (by.Installer || !IsInstaller(roles))
+}
+
 // names are those of all roles but installer, sorted.
 func (r Roles) names() string {
 	names := []string{Owner, Publisher, Operator, Finance, Viewer}

@@ -50,10 +50,7 @@ func AllScopes() []string {
 	return all
 }
 
-// Restrict returns the scopes that are in both; an empty limit limits nothing.
+// Restrict returns the scopes that are in both.
 func Restrict(scopes, limit []string) []string {
-	if len(limit) == 0 {
-		return scopes
-	}
 	return slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return !slices.Contains(limit, s) })
 }

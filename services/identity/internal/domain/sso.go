@@ -21,6 +21,8 @@ type SingleSignOn struct {
 	Mappings   []RoleMapping
 	// DefaultRoles are those of whom no mapping fits; none means that they are refused.
 	DefaultRoles []string
+	// By is what whoever set it may do.
+	By Giver
 }
 
 // RoleMapping gives roles for a value of a claim.
@@ -35,7 +37,7 @@ func (s SingleSignOn) Evolve(event proto.Message) SingleSignOn {
 	case *identityv1.SingleSignOnSet:
 		set := SingleSignOn{
 			Issuer: e.GetIssuer(), ClientID: e.GetClientId(), Domain: e.GetDomain(), RolesClaim: e.GetRolesClaim(),
-			DefaultRoles: e.GetDefaultRoles(),
+			DefaultRoles: e.GetDefaultRoles(), By: Giver{Scopes: e.GetScopes(), Installer: e.GetOperator()},
 		}
 		for _, m := range e.GetMappings() {
 			set.Mappings = append(set.Mappings, RoleMapping{m.GetValue(), m.GetRoles()})
@@ -90,6 +92,7 @@ func (s SingleSignOn) Set(want SingleSignOn, own Roles, by Giver) ([]proto.Messa
 	}
 	set := &identityv1.SingleSignOnSet{
 		Issuer: want.Issuer, ClientId: want.ClientID, Domain: want.Domain, RolesClaim: want.RolesClaim, DefaultRoles: want.DefaultRoles,
+		Scopes: by.Scopes, Operator: by.Installer,
 	}
 	for _, m := range want.Mappings {
 		set.Mappings = append(set.Mappings, &identityv1.RoleMapping{Value: m.Value, Roles: m.Roles})
@@ -127,6 +130,13 @@ func (s SingleSignOn) RolesOf(values []string, own Roles) []string {
 	})
 	slices.Sort(roles)
 	return slices.Compact(roles)
+}
+
+// Finds says whether a member who is there already, with the roles has, is found by the address: nobody takes over a member by
+// being the provider who may more than the roles that it gives, and than whoever set it up.
+func (s SingleSignOn) Finds(has, gives []string, own Roles) bool {
+	by := Giver{Scopes: append(own.Scopes(gives), s.By.Scopes...), Installer: s.By.Installer}
+	return own.Covered(has, by)
 }
 
 // Admits says whether a mail address is of the domain.

@@ -27,12 +27,23 @@ func (t Token) Evolve(event proto.Message) Token {
 	return t
 }
 
-// IssueToken gives a member a personal access token that may do at most scopes (all that the member may, when empty). The
-// zero time means that it does not expire.
-func IssueToken(id, member, title string, scopes []string, expires, now time.Time) ([]proto.Message, error) {
+// Grant is what a personal access token may do at most: never more than its member may at the time.
+type Grant struct {
+	Scopes []string
+	// Unlimited stands for every scope that the member has, now and later; Scopes is empty then.
+	Unlimited bool
+	// Operator says that the token may act on the installation.
+	Operator bool
+}
+
+// IssueToken gives a member a personal access token. The zero time means that it does not expire.
+func IssueToken(id, member, title string, grant Grant, expires, now time.Time) ([]proto.Message, error) {
 	var fields problem.Fields
 	checkTitle("title", title, &fields)
-	for _, scope := range scopes {
+	if len(grant.Scopes) == 0 && !grant.Unlimited && !grant.Operator {
+		fields.Add("scopes", "is empty: the token could do nothing; give some of %v", AllScopes())
+	}
+	for _, scope := range grant.Scopes {
 		if !slices.Contains(AllScopes(), scope) {
 			fields.Add("scopes", "%q is not a scope; want some of %v", scope, AllScopes())
 		}
@@ -42,7 +53,8 @@ func IssueToken(id, member, title string, scopes []string, expires, now time.Tim
 		return nil, err
 	}
 	return []proto.Message{&identityv1.TokenIssued{
-		Token: id, Member: member, Title: title, Scopes: scopes, ExpiresAt: unixOrZero(expires),
+		Token: id, Member: member, Title: title, Scopes: grant.Scopes, ExpiresAt: unixOrZero(expires),
+		Unlimited: &grant.Unlimited, Operator: &grant.Operator,
 	}}, nil
 }
 

@@ -7,18 +7,20 @@ package provider
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
+	"net/url"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/tollgate/tollgate/libs/egress"
 )
 
 // Config of one sign-in.
@@ -50,7 +52,7 @@ const maxAnswer = 1 << 20
 func New(clock func() time.Time, allowPrivate bool) *Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	if !allowPrivate {
-		dialer.Control = publicOnly
+		dialer.Control = egress.Control
 	}
 	return &Client{clock: clock, http: &http.Client{
 		Timeout: 10 * time.Second,
@@ -75,34 +77,25 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-var errPrivate = errors.New("the address is not a public one, and private ones are not allowed (sso-allow-private)")
-
-// sharedAddresses are those of carriers (RFC 6598).
-var sharedAddresses = netip.MustParsePrefix("100.64.0.0/10")
-
-// publicOnly looks at the address that is really called, after the name was resolved.
-func publicOnly(_, address string, _ syscall.RawConn) error {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
-	}
-	ip := at.Addr().Unmap()
-	if !ip.IsGlobalUnicast() || ip.IsPrivate() || sharedAddresses.Contains(ip) {
-		return errPrivate
-	}
-	return nil
-}
-
-// discover reads the provider's metadata (OpenID Connect Discovery 1.0).
+// discover reads the provider's metadata (OpenID Connect Discovery 1.0). Errors are shown to whoever names the issuer: they
+// repeat nothing of an answer but the issuer in it, and no address that a name has.
 func (c *Client) discover(ctx context.Context, issuer string) (*oidc.Provider, error) {
 	p, err := oidc.NewProvider(ctx, issuer)
+	var mismatch *oidc.IssuerMismatchError
+	var certificate *tls.CertificateVerificationError
 	switch {
-	case errors.Is(err, errPrivate):
-		return nil, errPrivate
-	case err != nil:
-		return nil, fmt.Errorf("read the provider's metadata: %w", err)
+	case err == nil:
+		return p, nil
+	case errors.Is(err, egress.ErrNotPublic):
+		return nil, fmt.Errorf("%w, and private ones are not allowed (sso-allow-private)", egress.ErrNotPublic)
+	case errors.As(err, &mismatch):
+		return nil, fmt.Errorf("its metadata is of the issuer %.200q", mismatch.Discovered)
+	case errors.As(err, &certificate):
+		return nil, fmt.Errorf("its certificate is not accepted: %w", certificate.Err)
+	case errors.As(err, new(*url.Error)):
+		return nil, errors.New("there is no connection to it, or no answer in time")
 	}
-	return p, nil
+	return nil, errors.New("what it answers at /.well-known/openid-configuration is not a provider's metadata")
 }
 
 // Check says why nobody could sign in at an issuer, or returns nil.

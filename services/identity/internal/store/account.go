@@ -36,6 +36,13 @@ func FindAccount(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (Accou
 	return one[Account](ctx, tx, "find account", `SELECT `+accountColumns+` FROM accounts WHERE tenant_id = $1 AND (name = $2 OR id = $2)`, tenant, nameOrID)
 }
 
+// LockAccount is FindAccount for changing it: until the end of the transaction nobody else changes it, or gives its applications
+// credentials.
+func LockAccount(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (Account, error) {
+	return one[Account](ctx, tx, "lock account", `SELECT `+accountColumns+` FROM accounts WHERE tenant_id = $1 AND (name = $2 OR id = $2)
+		FOR NO KEY UPDATE`, tenant, nameOrID)
+}
+
 // Accounts returns accounts in order of their name, after a name.
 func Accounts(ctx context.Context, tx pgx.Tx, tenant, after string, limit int) ([]Account, error) {
 	return collect[Account](ctx, tx, "list accounts",
@@ -53,10 +60,12 @@ type Application struct {
 	Roles       []string  `db:"roles" json:"roles,omitempty"`
 	Deleted     bool      `db:"deleted" json:"deleted"`
 	CreatedAt   time.Time `db:"created_at" json:"createdAt"`
+	// AccountClosed says that the account is closed.
+	AccountClosed bool `db:"account_closed" json:"-"`
 }
 
-const applicationQuery = `SELECT p.id, p.name, p.account_id, a.name AS account, p.title, p.description, p.roles, p.deleted, p.created_at
-	FROM applications p JOIN accounts a ON a.id = p.account_id WHERE p.tenant_id = $1 `
+const applicationQuery = `SELECT p.id, p.name, p.account_id, a.name AS account, p.title, p.description, p.roles, p.deleted, p.created_at,
+	a.closed AS account_closed FROM applications p JOIN accounts a ON a.id = p.account_id WHERE p.tenant_id = $1 `
 
 // UpsertApplication writes an application as it is.
 func UpsertApplication(ctx context.Context, tx pgx.Tx, tenant string, a Application) error {
@@ -71,6 +80,13 @@ func UpsertApplication(ctx context.Context, tx pgx.Tx, tenant string, a Applicat
 // FindApplication returns an application by its name or id.
 func FindApplication(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (Application, error) {
 	return one[Application](ctx, tx, "find application", applicationQuery+`AND (p.name = $2 OR p.id = $2)`, tenant, nameOrID)
+}
+
+// LockApplication is FindApplication for changing it: until the end of the transaction nobody else changes it, or closes its
+// account.
+func LockApplication(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (Application, error) {
+	return one[Application](ctx, tx, "lock application", applicationQuery+`AND (p.name = $2 OR p.id = $2)
+		FOR NO KEY UPDATE OF p FOR SHARE OF a`, tenant, nameOrID)
 }
 
 // Applications returns the applications of an account (of all for "") in order of their name, after a name.

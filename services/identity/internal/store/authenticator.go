@@ -36,8 +36,21 @@ func MemberSignIn(ctx context.Context, tx pgx.Tx, member string) (SignIn, error)
 	return one[SignIn](ctx, tx, "find member", signInQuery+`AND m.id = $1`, member)
 }
 
-// SetPassword sets a member's password hash.
+// LockAuthenticator returns a member's password hash as it is now, and keeps what they sign in with from changing until the end
+// of the transaction. A member who was removed, or never had any of it, has none.
+func LockAuthenticator(ctx context.Context, tx pgx.Tx, member string) (password string, err error) {
+	err = tx.QueryRow(ctx, `SELECT password FROM authenticators WHERE member_id = $1 FOR NO KEY UPDATE`, member).Scan(&password)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	return password, wrap("lock authenticator", err)
+}
+
+// SetPassword sets a member's password hash; mails with which another one could be set are void from then on.
 func SetPassword(ctx context.Context, tx pgx.Tx, tenant, member, hash string) error {
+	if err := DeleteResets(ctx, tx, member); err != nil {
+		return err
+	}
 	_, err := tx.Exec(ctx, `INSERT INTO authenticators (member_id, tenant_id, password) VALUES ($1, $2, $3)
 		ON CONFLICT (member_id) DO UPDATE SET password = excluded.password`, member, tenant, hash)
 	return wrap("set password", err)
@@ -183,6 +196,18 @@ func TakeResetRequest(ctx context.Context, tx pgx.Tx) (id, tenantName string, em
 		return "", "", nil, false, nil
 	}
 	return id, tenantName, email, err == nil, wrap("take request for password reset", err)
+}
+
+// DeleteResetRequest deletes a request for a password reset.
+func DeleteResetRequest(ctx context.Context, tx pgx.Tx, id string) error {
+	_, err := tx.Exec(ctx, `DELETE FROM password_reset_requests WHERE id = $1`, id)
+	return wrap("delete request for password reset", err)
+}
+
+// DeleteResets deletes the password resets of a member that were mailed.
+func DeleteResets(ctx context.Context, tx pgx.Tx, member string) error {
+	_, err := tx.Exec(ctx, `DELETE FROM password_resets WHERE member_id = $1`, member)
+	return wrap("delete password resets", err)
 }
 
 // InsertReset adds a password reset by the hash of its token.

@@ -56,8 +56,8 @@ type Person struct {
 	Email       string
 }
 
-// EraseAnswers empties a person's names and addresses in the answers that are kept for repeated commands, of this tenant and
-// of the installation. The transaction sees all tenants. It returns the number of answers.
+// EraseAnswers empties a person's names and addresses in the answers that are kept for repeated commands of this tenant, and of
+// the installation where the transaction sees all tenants. It returns the number of answers.
 func EraseAnswers(ctx context.Context, tx pgx.Tx, tenant string, p Person) (int, error) {
 	patterns := []string{}
 	for _, text := range append(append([]string{}, p.IDs...), p.Email, p.AccountName) {
@@ -65,13 +65,13 @@ func EraseAnswers(ctx context.Context, tx pgx.Tx, tenant string, p Person) (int,
 			patterns = append(patterns, "%"+likeEscaper.Replace(inJSON(text))+"%")
 		}
 	}
-	rows, err := tx.Query(ctx, `SELECT tenant_id, key, response FROM commands WHERE tenant_id IN ($1, '*') AND response::text ILIKE ANY ($2)`, tenant, patterns)
+	rows, err := tx.Query(ctx, `SELECT tenant_id, key, subject, response FROM commands WHERE tenant_id IN ($1, '*') AND response::text ILIKE ANY ($2)`, tenant, patterns)
 	if err != nil {
 		return 0, wrap("find stored answers", err)
 	}
 	type answer struct {
-		Tenant, Key string
-		Response    json.RawMessage
+		Tenant, Key, Subject string
+		Response             json.RawMessage
 	}
 	answers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[answer])
 	if err != nil {
@@ -90,7 +90,7 @@ func EraseAnswers(ctx context.Context, tx pgx.Tx, tenant string, p Person) (int,
 		if err != nil {
 			return erased, wrap("write stored answer", err)
 		}
-		if _, err := tx.Exec(ctx, `UPDATE commands SET response = $3 WHERE tenant_id = $1 AND key = $2`, a.Tenant, a.Key, json.RawMessage(response)); err != nil {
+		if _, err := tx.Exec(ctx, `UPDATE commands SET response = $4 WHERE tenant_id = $1 AND key = $2 AND subject = $3`, a.Tenant, a.Key, a.Subject, json.RawMessage(response)); err != nil {
 			return erased, wrap("write stored answer", err)
 		}
 		erased++

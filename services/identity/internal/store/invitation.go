@@ -34,6 +34,13 @@ func FindInvitation(ctx context.Context, tx pgx.Tx, sha256 []byte) (tenant, tena
 	return tenant, tenantName, id, wrap("find invitation", err)
 }
 
+// InvitationOpen says whether an address has an invitation to an account, to the tenant for "", that has not expired.
+func InvitationOpen(ctx context.Context, tx pgx.Tx, tenant, account, email string, now time.Time) (open bool, err error) {
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM invitations
+		WHERE tenant_id = $1 AND account_id = $2 AND lower(email) = lower($3) AND expires_at > $4)`, tenant, account, email, now).Scan(&open)
+	return open, wrap("look for open invitation", err)
+}
+
 // InvitationByID returns an open invitation.
 func InvitationByID(ctx context.Context, tx pgx.Tx, id string) (Invitation, error) {
 	return one[Invitation](ctx, tx, "find invitation", `SELECT `+invitationColumns+` FROM invitations WHERE id = $1`, id)

@@ -18,18 +18,23 @@ type SingleSignOn struct {
 	RolesClaim   string          `db:"roles_claim"`
 	Mappings     json.RawMessage `db:"mappings"`
 	DefaultRoles []string        `db:"default_roles"`
+	// Scopes and Operator are what whoever set it may do.
+	Scopes   []string `db:"scopes"`
+	Operator bool     `db:"operator"`
 }
 
-const singleSignOnQuery = `SELECT s.tenant_id, s.issuer, s.client_id, s.client_secret, s.domain, s.roles_claim, s.mappings, s.default_roles
-	FROM single_sign_on s `
+const singleSignOnQuery = `SELECT s.tenant_id, s.issuer, s.client_id, s.client_secret, s.domain, s.roles_claim, s.mappings, s.default_roles,
+	s.scopes, s.operator FROM single_sign_on s `
 
 // UpsertSingleSignOn writes a tenant's single sign-on as it is.
 func UpsertSingleSignOn(ctx context.Context, tx pgx.Tx, s SingleSignOn) error {
-	_, err := tx.Exec(ctx, `INSERT INTO single_sign_on (tenant_id, issuer, client_id, client_secret, domain, roles_claim, mappings, default_roles)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	_, err := tx.Exec(ctx, `INSERT INTO single_sign_on (tenant_id, issuer, client_id, client_secret, domain, roles_claim, mappings,
+			default_roles, scopes, operator)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (tenant_id) DO UPDATE SET issuer = excluded.issuer, client_id = excluded.client_id, client_secret = excluded.client_secret,
-			domain = excluded.domain, roles_claim = excluded.roles_claim, mappings = excluded.mappings, default_roles = excluded.default_roles`,
-		s.Tenant, s.Issuer, s.ClientID, s.Secret, s.Domain, s.RolesClaim, s.Mappings, list(s.DefaultRoles))
+			domain = excluded.domain, roles_claim = excluded.roles_claim, mappings = excluded.mappings, default_roles = excluded.default_roles,
+			scopes = excluded.scopes, operator = excluded.operator`,
+		s.Tenant, s.Issuer, s.ClientID, s.Secret, s.Domain, s.RolesClaim, s.Mappings, list(s.DefaultRoles), list(s.Scopes), s.Operator)
 	return wrap("write single sign-on", err)
 }
 

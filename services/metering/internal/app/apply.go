@@ -114,6 +114,11 @@ type boot struct {
 	store.Boot
 	set   received.Set
 	holes []store.Gap // noticed now
+	// filled are numbers that had been missing, the first of each range that came.
+	filled []int64
+	// open are the numbers whose calls go on, if listed says so.
+	open   []uint64
+	listed bool
 }
 
 // call is a call that is new.
@@ -228,6 +233,7 @@ func (a *application) receiveBatch(m callstream.Message) {
 	if m.Batch.GetBootClosed() && b.ClosedAt == 0 {
 		b.ClosedAt = m.Received.UnixNano()
 	}
+	b.list(m.Batch)
 	calls := m.Batch.GetCalls()
 	if len(calls) == 0 {
 		return
@@ -249,12 +255,22 @@ func (a *application) receiveBatch(m callstream.Message) {
 	n := uint64(0)
 	for _, r := range fresh {
 		n += r.Count()
+		if r.First < highest {
+			b.filled = append(b.filled, int64(r.First))
+		}
 		for _, c := range calls[r.First-all.First : r.Last-all.First+1] {
 			a.fresh = append(a.fresh, call{key, c, m.Sequence})
 		}
 	}
 	a.applied.Calls += n
 	a.applied.Repeats += all.Count() - n
+}
+
+// list takes over which calls go on. A boot that is closed has none.
+func (b *boot) list(batch *callsv1.CallBatch) {
+	if (batch.GetOpenListed() || batch.GetBootClosed()) && batch.GetSealedUntil() >= b.OpenAt {
+		b.open, b.listed, b.OpenAt = batch.GetOpenSeqs(), true, batch.GetSealedUntil()
+	}
 }
 
 // meter adds the calls that are new to the ledger and settles quotas.
@@ -293,7 +309,7 @@ func (a *application) know(ctx context.Context) error {
 	return err
 }
 
-// calendar returns that of a subscription. One that is not known, or is another tenant's, divides time by the hour alone.
+// calendar returns that of a subscription; nil for one that is not known, whose time is divided by the hour alone.
 func (a *application) calendar(subscription string) *domain.Calendar {
 	if k := a.known[subscription]; k != nil {
 		return k.Calendar

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/libs/eventlog"
-	"github.com/tollgate/tollgate/libs/received"
 	meteringv1 "github.com/tollgate/tollgate/proto/metering/v1"
 	"github.com/tollgate/tollgate/services/metering/internal/domain"
 	"github.com/tollgate/tollgate/services/metering/internal/store"
@@ -49,23 +48,54 @@ func (a *application) gateways(ctx context.Context) error {
 				return err
 			}
 		}
+		if err := a.noteStreams(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noteStreams notes which of the missing calls go on.
+func (a *application) noteStreams(ctx context.Context, b *boot) error {
+	if !b.listed {
+		return nil
+	}
+	missing, err := store.MissingOf(ctx, a.tx, b.Gateway, b.Boot.Boot)
+	if err != nil {
+		return err
+	}
+	changed := map[bool][]int64{}
+	for _, g := range missing {
+		if streams := b.set.MissingOnly(g.Range(), b.open); streams != g.Streaming {
+			changed[streams] = append(changed[streams], g.FirstSeq)
+		}
+	}
+	for streams, firsts := range changed {
+		if err := store.SetStreaming(ctx, a.tx, b.Gateway, b.Boot.Boot, firsts, streams, a.now); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // closeGaps notes which missing calls have come in.
 func (a *application) closeGaps(ctx context.Context) error {
-	names := make([]string, 0, len(a.seen))
-	for name := range a.seen {
-		names = append(names, name)
+	var gateways []string
+	var boots, numbers []int64
+	for _, b := range a.boots {
+		for _, number := range b.filled {
+			gateways, boots, numbers = append(gateways, b.Gateway), append(boots, b.Boot.Boot), append(numbers, number)
+		}
 	}
-	missing, err := store.MissingOf(ctx, a.tx, names)
+	if len(numbers) == 0 {
+		return nil
+	}
+	missing, err := store.MissingAt(ctx, a.tx, gateways, boots, numbers)
 	if err != nil {
 		return err
 	}
 	for _, g := range missing {
-		b := a.boots[bootKey{g.Gateway, uint64(g.Boot)}]
-		if b == nil || len(b.set.Missing(g.Range())) > 0 {
+		if len(a.boots[bootKey{g.Gateway, uint64(g.Boot)}].set.Missing(g.Range())) > 0 {
 			continue
 		}
 		if err := store.CloseGap(ctx, a.tx, g, a.now); err != nil {
@@ -135,40 +165,26 @@ func (m *Metering) OpenGaps(ctx context.Context) (int, error) {
 }
 
 // sealing is what the gateways have said up to now.
-type sealing struct {
-	gateways []domain.Gateway
-	gaps     []received.Gap
-}
+type sealing []domain.Gateway
 
 func readSealing(ctx context.Context, tx pgx.Tx) (sealing, error) {
 	rows, err := store.Gateways(ctx, tx)
 	if err != nil {
-		return sealing{}, err
+		return nil, err
 	}
 	boots, err := store.AllBoots(ctx, tx)
 	if err != nil {
-		return sealing{}, err
-	}
-	missing, err := store.Missing(ctx, tx)
-	if err != nil {
-		return sealing{}, err
+		return nil, err
 	}
 	var s sealing
 	byName := map[string]int{}
 	for _, g := range rows {
-		byName[g.Gateway] = len(s.gateways)
-		s.gateways = append(s.gateways, domain.Gateway{Name: g.Gateway, WaivedUntil: g.WaivedUntil})
+		byName[g.Gateway] = len(s)
+		s = append(s, domain.Gateway{Name: g.Gateway, WaivedUntil: g.WaivedUntil})
 	}
-	closed := map[bootKey]int64{}
 	for _, b := range boots {
-		g := &s.gateways[byName[b.Gateway]]
+		g := &s[byName[b.Gateway]]
 		g.Boots = append(g.Boots, domain.Boot{Gateway: b.Gateway, Boot: uint64(b.Boot), SealedUntil: b.SealedUntil, ClosedAt: b.ClosedAt})
-		closed[bootKey{b.Gateway, uint64(b.Boot)}] = b.ClosedAt
-	}
-	for _, g := range missing {
-		s.gaps = append(s.gaps, received.Gap{
-			After: g.After, BootClosedAt: closed[bootKey{g.Gateway, uint64(g.Boot)}], WaivedUntil: s.gateways[byName[g.Gateway]].WaivedUntil,
-		})
 	}
 	return s, nil
 }
@@ -176,21 +192,10 @@ func readSealing(ctx context.Context, tx pgx.Tx) (sealing, error) {
 // unsealed returns the gateways that hold up a period that ends at the given time, with the time until which each has sealed.
 func (s sealing) unsealed(end int64) map[string]int64 {
 	open := map[string]int64{}
-	for _, g := range s.gateways {
+	for _, g := range s {
 		if !g.Sealed(end) {
 			open[g.Name] = g.SealedUntil()
 		}
 	}
 	return open
-}
-
-// openGaps counts what is missing and may belong to a period.
-func (s sealing) openGaps(start, end int64) uint64 {
-	n := uint64(0)
-	for _, g := range s.gaps {
-		if g.Concerns(start, end) {
-			n++
-		}
-	}
-	return n
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/tollgate/tollgate/libs/received"
+	"github.com/tollgate/tollgate/libs/principal"
 	"github.com/tollgate/tollgate/services/metering/internal/domain"
 	"github.com/tollgate/tollgate/services/metering/internal/store"
 )
@@ -17,11 +17,13 @@ const (
 	heldByGateway = "gateway" // a gateway has not sealed past the end
 	heldByGap     = "gap"     // calls are missing that may belong to the period
 	heldBySplit   = "split"   // usage is being divided at an instant that has just become known
+	// Messages from before the end are not metered yet, one of which may be the first of a gateway.
+	heldByPartition = "partition"
 )
 
 // Hold is one thing that holds a period open.
 type Hold struct {
-	Kind    string `json:"kind" enum:"gateway,gap,split"`
+	Kind    string `json:"kind" enum:"gateway,gap,split,partition"`
 	Gateway string `json:"gateway,omitempty"`
 	Boot    uint64 `json:"boot,omitempty"`
 	// First and Last are the missing numbers of a gap.
@@ -37,6 +39,8 @@ type Hold struct {
 	Unsealed string     `json:"unsealed,omitempty" enum:"neverSealed,silent,behind"`
 	// RefusedMessages of the gateway's partition contradict themselves; their calls may be those that are missing.
 	RefusedMessages int `json:"refusedMessages,omitempty"`
+	// Partition of the stream of calls that is behind.
+	Partition *uint32 `json:"partition,omitempty"`
 	// Subscription whose usage is being divided.
 	Subscription string `json:"subscription,omitempty"`
 	// Remedy is what lets the period close.
@@ -66,8 +70,12 @@ const maxHolds = 1000
 // metering.Usage closes periods by.
 func (m *Metering) Holds(ctx context.Context, from, to time.Time) (Holds, error) {
 	var all Holds
-	err := m.all(ctx, func(tx pgx.Tx) error {
+	var partitions []store.Partition
+	err := m.db.Snapshot(ctx, principal.AllTenants, func(tx pgx.Tx) (err error) {
 		all = Holds{From: from.UTC(), To: to.UTC(), Holds: []Hold{}, Waived: []Accepted{}}
+		if partitions, err = store.Partitions(ctx, tx); err != nil {
+			return err
+		}
 		gateways, err := store.Gateways(ctx, tx)
 		if err != nil {
 			return err
@@ -76,10 +84,7 @@ func (m *Metering) Holds(ctx context.Context, from, to time.Time) (Holds, error)
 		if err != nil {
 			return err
 		}
-		byName, closed := map[string]store.Gateway{}, map[bootKey]int64{}
-		for _, b := range boots {
-			closed[bootKey{b.Gateway, uint64(b.Boot)}] = b.ClosedAt
-		}
+		byName := map[string]store.Gateway{}
 		for _, g := range gateways {
 			byName[g.Gateway] = g
 			all.add(heldBy(g, boots, to, m.now())...)
@@ -87,13 +92,21 @@ func (m *Metering) Holds(ctx context.Context, from, to time.Time) (Holds, error)
 				all.Waived = append(all.Waived, Accepted{g.Gateway, *w})
 			}
 		}
-		if err := all.addGaps(ctx, tx, byName, closed); err != nil {
+		if err := all.addGaps(ctx, tx, byName); err != nil {
 			return err
 		}
 		return all.addSplits(ctx, tx)
 	})
+	if err != nil {
+		return Holds{}, unavailable(err)
+	}
+	behind, err := m.behind(ctx, partitions, to.UnixNano())
+	if err != nil {
+		return Holds{}, err
+	}
+	all.addBehind(behind)
 	all.Sealed = len(all.Holds) == 0
-	return all, err
+	return all, nil
 }
 
 // addSplits adds the usage that is being divided.
@@ -148,8 +161,8 @@ func holdOf(g store.Gateway, b store.Boot, now time.Time) Hold {
 }
 
 // addGaps adds the missing calls that may belong to the period.
-func (h *Holds) addGaps(ctx context.Context, tx pgx.Tx, gateways map[string]store.Gateway, closed map[bootKey]int64) error {
-	missing, err := store.Missing(ctx, tx)
+func (h *Holds) addGaps(ctx context.Context, tx pgx.Tx, gateways map[string]store.Gateway) error {
+	missing, err := store.Concerning(ctx, tx, h.From.UnixNano(), h.To.UnixNano(), maxHolds)
 	if err != nil {
 		return err
 	}
@@ -158,10 +171,6 @@ func (h *Holds) addGaps(ctx context.Context, tx pgx.Tx, gateways map[string]stor
 		return err
 	}
 	for _, g := range missing {
-		gap := received.Gap{After: g.After, BootClosedAt: closed[bootKey{g.Gateway, uint64(g.Boot)}], WaivedUntil: gateways[g.Gateway].WaivedUntil}
-		if !gap.Concerns(h.From.UnixNano(), h.To.UnixNano()) {
-			continue
-		}
 		noticed := g.NoticedAt.UTC()
 		hold := Hold{
 			Kind: heldByGap, Gateway: g.Gateway, Boot: uint64(g.Boot), First: uint64(g.FirstSeq), Last: uint64(g.LastSeq), Since: &noticed,
@@ -174,4 +183,11 @@ func (h *Holds) addGaps(ctx context.Context, tx pgx.Tx, gateways map[string]stor
 		h.add(hold)
 	}
 	return nil
+}
+
+// addBehind adds the partitions of which messages from before the end are not metered yet.
+func (h *Holds) addBehind(partitions []uint32) {
+	for _, p := range partitions {
+		h.add(Hold{Kind: heldByPartition, Partition: &p, Remedy: "wait: messages that came before the end of the period are being metered; if that lasts, see metering's health for what stops it"})
+	}
 }

@@ -49,36 +49,57 @@ func (w wanted) unleased() (start, end int64) {
 // ensure makes balances that are not there. What was used in the window before is read from the ledger; that it neither
 // misses a call nor counts one twice, nothing is metered meanwhile.
 func (m *Metering) ensure(ctx context.Context, all []wanted) error {
+	ctx = asService(ctx)
 	err := m.all(ctx, func(tx pgx.Tx) error {
-		locked := false
-		for _, w := range all {
-			start, end := w.unleased()
-			used := int64(0)
-			if start < end {
-				if !locked {
-					if _, err := store.HoldPartitions(ctx, tx); err != nil {
-						return err
-					}
-					locked = true
-				}
-				var err error
-				if used, err = store.BillableUnits(ctx, tx, w.tenant, w.Subscription, w.Meter, start, end); err != nil {
-					return err
-				}
-			}
-			if err := store.InsertBalance(ctx, tx, store.Balance{
-				Tenant: w.tenant, Subscription: w.Subscription, Meter: w.Meter, Per: w.Per, WindowStart: w.window.Start, WindowEnd: w.window.End,
-				Hard: w.hard, Quota: w.quota, Ceiling: w.quota, Unleased: used,
-			}); err != nil {
-				return err
-			}
+		exhausted, err := makeBalances(ctx, tx, all)
+		if err != nil || len(exhausted) == 0 {
+			return err
 		}
-		return nil
+		log, flush, err := m.log.Within(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, b := range exhausted {
+			announce(log, b)
+		}
+		_, err = flush(ctx)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("make balances: %w", err)
 	}
 	return nil
+}
+
+// makeBalances makes balances that are not there, and returns those of them that are used up already.
+func makeBalances(ctx context.Context, tx pgx.Tx, all []wanted) (exhausted []store.Balance, err error) {
+	locked := false
+	for _, w := range all {
+		b := store.Balance{
+			Tenant: w.tenant, Subscription: w.Subscription, Meter: w.Meter, Per: w.Per, WindowStart: w.window.Start, WindowEnd: w.window.End,
+			Hard: w.hard, Quota: w.quota, Ceiling: w.quota,
+		}
+		if start, end := w.unleased(); start < end {
+			if !locked {
+				if _, err := store.HoldPartitions(ctx, tx); err != nil {
+					return nil, err
+				}
+				locked = true
+			}
+			if b.Unleased, err = store.BillableUnits(ctx, tx, w.tenant, w.Subscription, w.Meter, start, end); err != nil {
+				return nil, err
+			}
+		}
+		b.Exhausted = b.Domain().Exhausted()
+		made, err := store.InsertBalance(ctx, tx, b)
+		if err != nil {
+			return nil, err
+		}
+		if made && b.Exhausted {
+			exhausted = append(exhausted, b)
+		}
+	}
+	return exhausted, nil
 }
 
 // The keeper's rounds.
@@ -227,6 +248,9 @@ func (m *Metering) giveUpLeases(ctx context.Context) error {
 func (m *Metering) prune(ctx context.Context) error {
 	err := m.all(ctx, func(tx pgx.Tx) error {
 		if err := store.PruneBalances(ctx, tx, m.now()); err != nil {
+			return err
+		}
+		if err := store.PruneGaps(ctx, tx, m.now()); err != nil {
 			return err
 		}
 		return store.DeleteSplits(ctx, tx)

@@ -95,8 +95,6 @@ func (m *Metering) resolve(ctx context.Context, asks []*meteringv1.LeaseAsk, now
 	if len(ids) == 0 {
 		return resolved, nil
 	}
-	m.mu.Lock() // calendars remember
-	defer m.mu.Unlock()
 	var known map[string]*store.Known
 	err := m.all(ctx, func(tx pgx.Tx) (err error) {
 		known, err = m.cache.Load(ctx, tx, keys(ids))

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,9 +39,7 @@ type Metering struct {
 	clock  func() time.Time
 	logger *slog.Logger
 	keeper *Keeper
-
-	mu    sync.Mutex // guards cache
-	cache store.Cache
+	cache  store.Cache
 }
 
 // New returns the use cases over a database and its log.

@@ -13,22 +13,36 @@ import (
 	"github.com/tollgate/tollgate/services/metering/internal/store"
 )
 
+// refusedPage is how many refused messages are looked up at once.
+const refusedPage = 1_000
+
 // RetryRefused tries the messages again that could not be used, since a newer build may know how to, and returns how many
-// it applied. It is called when a process attaches.
+// it applied. It is called once by a process, for each partition.
 func (p *Partition) RetryRefused(ctx context.Context) (int, error) {
-	var sequences []uint64
-	err := p.m.all(ctx, func(tx pgx.Tx) (err error) {
-		sequences, err = store.Refused(ctx, tx, p.at)
-		return err
-	})
-	if err != nil || len(sequences) == 0 {
-		return 0, err
+	applied, after := 0, uint64(0)
+	for {
+		var sequences []uint64
+		err := p.m.all(ctx, func(tx pgx.Tx) (err error) {
+			sequences, err = store.Refused(ctx, tx, p.at, after, refusedPage)
+			return err
+		})
+		if err != nil || len(sequences) == 0 {
+			return applied, err
+		}
+		n, err := p.retry(ctx, sequences)
+		applied += n
+		if err != nil {
+			return applied, err
+		}
+		after = sequences[len(sequences)-1]
 	}
+}
+
+func (p *Partition) retry(ctx context.Context, sequences []uint64) (applied int, err error) {
 	stream, err := p.m.bus.JS.Stream(ctx, bus.CallsStream)
 	if err != nil {
 		return 0, fmt.Errorf("look at stream %s: %w", bus.CallsStream, err)
 	}
-	applied := 0
 	for _, sequence := range sequences {
 		raw, err := stream.GetMsg(ctx, sequence)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/tollgate/tollgate/libs/callstream"
+	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/money"
 	meteringv1 "github.com/tollgate/tollgate/proto/metering/v1"
 	"github.com/tollgate/tollgate/services/metering/internal/domain"
@@ -92,9 +93,35 @@ func reconcile(b *store.Balance, k *store.Known, now int64) bool {
 	return true
 }
 
+// spending is what a call spent on leases of one quota.
+type spending struct {
+	units   int64
+	balance *store.Balance // of the last of the leases
+}
+
+type quotaName struct{ meter, per string }
+
+// settleCall settles one call. Its units beyond those that it spent on leases count too, for an upstream may report more than the
+// gateway had set aside: for the balance of the leases, or, without any, for that of the window in which it completed.
 func (s *settlement) settleCall(c *call) {
-	type quota struct{ meter, per string }
-	covered := map[quota]bool{}
+	spendings := s.spend(c)
+	if !c.GetBillable() || c.GetSubscription() == "" {
+		return
+	}
+	for name, spent := range spendings {
+		s.unleased(spent.balance, unitsOf(c, name.meter)-spent.units)
+	}
+	for _, b := range s.of[c.GetSubscription()] {
+		if _, leased := spendings[quotaName{b.Meter, b.Per}]; !leased && b.Window().Contains(c.GetCompletedAt()) {
+			s.unleased(b, unitsOf(c, b.Meter))
+		}
+	}
+	s.wantBalances(c)
+}
+
+// spend moves what a call spent from leased to spent, and returns it by quota.
+func (s *settlement) spend(c *call) map[quotaName]spending {
+	spendings := map[quotaName]spending{}
 	for _, spend := range c.GetLeaseSpends() {
 		l := s.leases[spend.GetLease()]
 		if l == nil {
@@ -104,24 +131,21 @@ func (s *settlement) settleCall(c *call) {
 		if b == nil || b.Subscription != c.GetSubscription() {
 			continue
 		}
-		covered[quota{b.Meter, b.Per}] = true
-		balance, lease := domain.Spend(b.Domain(), l.Domain(), spend.GetUnits())
+		name, units := quotaName{b.Meter, b.Per}, min(spend.GetUnits(), domain.MaxUnits)
+		spendings[name] = spending{spendings[name].units + units, b}
+		balance, lease := domain.Spend(b.Domain(), l.Domain(), units)
 		b.Set(balance)
 		l.Set(lease)
 		s.changed[b.ID] = true
 	}
-	if !c.GetBillable() || c.GetSubscription() == "" {
-		return
-	}
-	for _, b := range s.of[c.GetSubscription()] {
-		units := unitsOf(c, b.Meter)
-		if units == 0 || covered[quota{b.Meter, b.Per}] || !b.Window().Contains(c.GetCompletedAt()) {
-			continue
-		}
+	return spendings
+}
+
+func (s *settlement) unleased(b *store.Balance, units int64) {
+	if units > 0 {
 		b.Unleased += units
 		s.changed[b.ID] = true
 	}
-	s.wantBalances(c)
 }
 
 // wantBalances notes the balances that the call should have counted for and that are not there yet.
@@ -166,14 +190,10 @@ func unitsOf(c *call, meter string) int64 {
 	return 0
 }
 
-// maxUnits bounds the units of one call, so that balances cannot overflow.
-const maxUnits = 1 << 50
-
-func wholeUnits(d money.Decimal) int64 {
-	whole := d.QuoCeil(money.Int(1)).Min(money.Int(maxUnits))
-	n, err := strconv.ParseInt(whole.Round(0).String(), 10, 64)
+func wholeUnits(quantity money.Decimal) int64 {
+	n, err := strconv.ParseInt(domain.Units(quantity).String(), 10, 64)
 	if err != nil {
-		return maxUnits
+		return domain.MaxUnits
 	}
 	return n
 }
@@ -186,9 +206,11 @@ func (s *settlement) write(ctx context.Context) error {
 		}
 		if !b.Exhausted && b.Domain().Exhausted() {
 			b.Exhausted = true
-			if err := s.announce(ctx, *b); err != nil {
+			log, err := s.a.log(ctx)
+			if err != nil {
 				return err
 			}
+			announce(log, *b)
 		}
 		balances = append(balances, *b)
 	}
@@ -202,17 +224,12 @@ func (s *settlement) write(ctx context.Context) error {
 	return store.WriteLeases(ctx, s.a.tx, leases)
 }
 
-// announce appends that the last unit was spent: once a window, so that each window has a stream of its own.
-func (s *settlement) announce(ctx context.Context, b store.Balance) error {
-	log, err := s.a.log(ctx)
-	if err != nil {
-		return err
-	}
+// announce appends that the last unit of a quota was spent: once a window, so that each window has a stream of its own.
+func announce(log *eventlog.Tx, b store.Balance) {
 	stream := b.Subscription + "/" + b.Meter + "/" + b.Per + "/" + strconv.FormatInt(b.WindowStart, 10)
 	log.AppendFor(b.Tenant, "quota", stream, 0, &meteringv1.QuotaExhausted{
 		Subscription: b.Subscription, Meter: b.Meter, PeriodStart: b.WindowStart, PeriodEnd: b.WindowEnd, Quota: uint64(b.Quota),
 	})
-	return nil
 }
 
 func keys(set map[string]bool) []string {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,8 +33,9 @@ func (m *Metering) Usage(ctx context.Context, req *meteringv1.UsageRequest) (*me
 		return nil, err
 	}
 	reply := &meteringv1.UsageReply{}
-	err := m.db.InTenant(ctx, req.GetTenant(), func(tx pgx.Tx) error {
-		totals, watermark, err := exactTotals(ctx, tx, scope)
+	var partitions []store.Partition
+	err := m.db.Snapshot(ctx, req.GetTenant(), func(tx pgx.Tx) error {
+		totals, at, err := exactTotals(ctx, tx, scope)
 		if err != nil {
 			return err
 		}
@@ -41,13 +43,45 @@ func (m *Metering) Usage(ctx context.Context, req *meteringv1.UsageRequest) (*me
 		if err != nil {
 			return err
 		}
-		reply.Meters, reply.Counts, reply.Watermark = meters(totals), counts(totals), watermark
-		reply.Unsealed, reply.OpenGaps = s.unsealed(scope.End), s.openGaps(scope.Start, scope.End)
-		reply.Sealed = len(reply.GetUnsealed()) == 0
-		return nil
+		gaps, err := store.CountConcerning(ctx, tx, scope.Start, scope.End)
+		partitions = at
+		reply.Meters, reply.Counts, reply.Watermark = meters(totals), counts(totals), watermark(at)
+		reply.Unsealed, reply.OpenGaps = s.unsealed(scope.End), uint64(gaps)
+		return err
 	})
-	return reply, unavailable(err)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if len(reply.GetUnsealed()) == 0 {
+		if reply.Behind, err = m.behind(ctx, partitions, scope.End); err != nil {
+			return nil, err
+		}
+	}
+	reply.Sealed = len(reply.GetUnsealed())+len(reply.GetBehind()) == 0
+	return reply, nil
 }
+
+// behind returns the partitions of which messages that came before an instant are not applied, as of a snapshot before: they may tell
+// of a gateway, or of a boot, that is not known yet.
+func (m *Metering) behind(ctx context.Context, partitions []store.Partition, end int64) ([]uint32, error) {
+	var behind []uint32
+	for _, p := range partitions {
+		if p.StreamCreated == nil {
+			continue // nobody has looked at the stream yet
+		}
+		next, found, err := callstream.Next(ctx, m.bus, p.Partition, uint64(p.Sequence), *p.StreamCreated)
+		if err != nil {
+			return nil, problem.NewUnavailable("usage-pending", "The stream of calls cannot be looked at. Try again in a moment.").Wrap(err)
+		}
+		if found && next.UnixNano() < end {
+			behind = append(behind, uint32(p.Partition))
+		}
+	}
+	return behind, nil
+}
+
+// maxCount is the longest time that calls are counted of: anybody who may read can have it counted.
+const maxCount = 400 * 24 * time.Hour
 
 // Count returns how many calls completed between two instants, of a tenant or of all, of a subscription or of all calls.
 func (m *Metering) Count(ctx context.Context, req *meteringv1.CountRequest) (*meteringv1.CountReply, error) {
@@ -57,13 +91,16 @@ func (m *Metering) Count(ctx context.Context, req *meteringv1.CountRequest) (*me
 		fields.Add("tenant", `is empty; give the id of a tenant, or "*" for all`)
 	}
 	checkScope(scope, &fields)
+	if scope.End-scope.Start > int64(maxCount) {
+		fields.Add("end", "is more than %d days after the start; ask for less", maxCount/(24*time.Hour))
+	}
 	if err := fields.Err("count-invalid", "The request for a count is not valid."); err != nil {
 		return nil, err
 	}
 	reply := &meteringv1.CountReply{}
-	err := m.db.InTenant(ctx, req.GetTenant(), func(tx pgx.Tx) error {
-		totals, watermark, err := exactTotals(ctx, tx, scope)
-		reply.Meters, reply.Counts, reply.Watermark = meters(totals), counts(totals), watermark
+	err := m.db.Snapshot(ctx, req.GetTenant(), func(tx pgx.Tx) error {
+		totals, at, err := exactTotals(ctx, tx, scope)
+		reply.Meters, reply.Counts, reply.Watermark = meters(totals), counts(totals), watermark(at)
 		return err
 	})
 	return reply, unavailable(err)
@@ -78,21 +115,26 @@ func checkScope(s store.Scope, fields *problem.Fields) {
 	}
 }
 
-// exactTotals reads the totals of a scope while nothing is metered, and up to which messages they reach.
-func exactTotals(ctx context.Context, tx pgx.Tx, s store.Scope) ([]store.Total, map[uint32]uint64, error) {
-	partitions, err := store.HoldPartitions(ctx, tx)
+// exactTotals reads the totals of a scope, and up to which messages they reach, in a snapshot: metering goes on meanwhile.
+func exactTotals(ctx context.Context, tx pgx.Tx, s store.Scope) ([]store.Total, []store.Partition, error) {
+	partitions, err := store.Partitions(ctx, tx)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := checkDivided(ctx, tx, s); err != nil {
 		return nil, nil, err
 	}
-	watermark := make(map[uint32]uint64, len(partitions))
-	for _, p := range partitions {
-		watermark[uint32(p.Partition)] = uint64(p.Sequence)
-	}
 	totals, err := store.Totals(ctx, tx, s)
-	return totals, watermark, err
+	return totals, partitions, err
+}
+
+// watermark returns up to which message each partition is applied.
+func watermark(partitions []store.Partition) map[uint32]uint64 {
+	at := make(map[uint32]uint64, len(partitions))
+	for _, p := range partitions {
+		at[uint32(p.Partition)] = uint64(p.Sequence)
+	}
+	return at
 }
 
 // checkDivided makes sure that no bucket has calls on both sides of an end of the scope.
@@ -202,6 +244,11 @@ func (m *Metering) Report(ctx context.Context, subscription string, from, to tim
 			report.Totals = append(report.Totals, UsageTotal{t.Meter, t.Reason == "", t.Reason, t.Quantity.String(), t.Calls})
 		}
 		slices, err := store.Slices(ctx, tx, scope, by, s.TimeZone)
+		if len(slices) > store.MaxSlices {
+			return report, problem.NewInvalid("request-invalid", "The request is not valid.").With(problem.Field{
+				Path: "by", Message: fmt.Sprintf("there are more than %d slices of meters and reasons; ask for longer slices, or for less time", store.MaxSlices),
+			})
+		}
 		for _, v := range slices {
 			report.Slices = append(report.Slices, UsageSlice{v.Start.UTC(), UsageTotal{v.Meter, v.Reason == "", v.Reason, v.Quantity, uint64(v.Calls)}})
 		}

@@ -3,6 +3,7 @@ package domain
 import (
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/tollgate/tollgate/libs/rating/period"
@@ -21,8 +22,8 @@ type Phase struct {
 }
 
 // Calendar says where the time of a subscription is divided. The zero value divides by the hours of UTC only: it is that of
-// calls without a subscription, and of one that is not known yet. A Calendar is not safe for concurrent use: it remembers the
-// bucket of the last call.
+// calls without a subscription, and of one that is not known yet. A Calendar remembers the bucket of the last call; it is safe for
+// concurrent use.
 type Calendar struct {
 	zone           *time.Location
 	started, ended int64 // 0: not yet
@@ -30,6 +31,7 @@ type Calendar struct {
 	rules          []period.Rule
 	days           period.Rule
 
+	mu       sync.Mutex        // guards what follows
 	from, to int64             // of the last call
 	windows  map[string]Window // the last one asked for, by length
 }
@@ -65,6 +67,8 @@ func (c *Calendar) Zone() *time.Location {
 
 // Bucket returns the beginning of the bucket that an instant belongs to.
 func (c *Calendar) Bucket(at int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.from <= at && at < c.to {
 		return c.from
 	}
@@ -129,6 +133,8 @@ func (w Window) Contains(at int64) bool { return w.Start <= at && at < w.End }
 // Window returns the window of a quota per hour, day, week (from Monday), month or year that an instant lies in, by the clocks and
 // the calendar of the subscription's time zone.
 func (c *Calendar) Window(per string, at int64) (Window, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if w, ok := c.windows[per]; ok && w.Contains(at) {
 		return w, nil
 	}

@@ -1,6 +1,18 @@
 package domain
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tollgate/tollgate/libs/money"
+)
+
+// MaxUnits bounds the units of one call, so that balances cannot overflow.
+const MaxUnits = 1 << 50
+
+// Units returns what the quantity of one call counts for on a quota: rounded up to whole units, MaxUnits at most.
+func Units(quantity money.Decimal) money.Decimal {
+	return quantity.QuoCeil(money.Int(1)).Min(money.Int(MaxUnits)).Round(0)
+}
 
 // Balance is a quota in one window, in whole units. Invariant, at every commit: Spent + Leased ≤ Ceiling, and what is leased
 // out never exceeds what is free of the quota at that time.

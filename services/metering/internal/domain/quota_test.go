@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/tollgate/tollgate/libs/money"
 	"github.com/tollgate/tollgate/services/metering/internal/domain"
 )
 
@@ -144,5 +145,16 @@ func TestSeals(t *testing.T) {
 			t.Parallel()
 			require.Equal(t, c.sealed, c.gateway.Sealed(100))
 		})
+	}
+}
+
+func TestUnitsAreRoundedUp(t *testing.T) {
+	t.Parallel()
+	for quantity, want := range map[string]string{
+		"0": "0", "0.000000000001": "1", "1": "1", "1.0": "1", "1.5": "2", "1125899906842625": "1125899906842624",
+	} {
+		d, err := money.Parse(quantity)
+		require.NoError(t, err)
+		require.Equal(t, want, domain.Units(d).String(), quantity)
 	}
 }

@@ -41,7 +41,9 @@ func operationOf(c *callsv1.CallRecord) string {
 // Sum is what the calls of a row amount to.
 type Sum struct {
 	Quantity money.Decimal
-	Calls    uint64
+	// Units on a quota: the sum of what each call counts for, see Units.
+	Units money.Decimal
+	Calls uint64
 	// Digest over the identities of the calls, see libs/callset.
 	Digest uint64
 	// First and Last are the earliest and the latest completion among the calls.
@@ -103,7 +105,7 @@ func (t *Tally) add(key Key, quantity money.Decimal, digest uint64, completed in
 		sum = &Sum{First: completed, Last: completed, Sequence: sequence}
 		t.sums[key] = sum
 	}
-	sum.Quantity = sum.Quantity.Add(quantity)
+	sum.Quantity, sum.Units = sum.Quantity.Add(quantity), sum.Units.Add(Units(quantity))
 	sum.Calls++
 	sum.Digest += digest
 	sum.First, sum.Last, sum.Sequence = min(sum.First, completed), max(sum.Last, completed), min(sum.Sequence, sequence)

@@ -44,6 +44,7 @@ func TestTalliesOfPartsAddUpToThatOfTheWhole(t *testing.T) {
 				if !there {
 					s = domain.Sum{First: r.First, Last: r.Last, Sequence: r.Sequence}
 				}
+				s.Units = s.Units.Add(r.Units)
 				s.Quantity, s.Calls, s.Digest = s.Quantity.Add(r.Quantity), s.Calls+r.Calls, s.Digest+r.Digest
 				s.First, s.Last, s.Sequence = min(s.First, r.First), max(s.Last, r.Last), min(s.Sequence, r.Sequence)
 				sum[r.Key] = s
@@ -55,7 +56,8 @@ func TestTalliesOfPartsAddUpToThatOfTheWhole(t *testing.T) {
 		require.Len(t, rows, len(sum))
 		for _, r := range rows {
 			require.True(t, r.Quantity.Equal(sum[r.Key].Quantity))
-			r.Quantity = sum[r.Key].Quantity
+			require.True(t, r.Units.Equal(sum[r.Key].Units))
+			r.Quantity, r.Units = sum[r.Key].Quantity, sum[r.Key].Units
 			require.Equal(t, r.Sum, sum[r.Key])
 			if r.Meter == callstream.MeterCalls {
 				calls, digests = calls+r.Calls, digests+r.Digest

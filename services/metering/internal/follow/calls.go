@@ -30,6 +30,7 @@ type Calls struct {
 	partition int
 	log       *slog.Logger
 	metrics   *Metrics
+	retried   bool // refused messages, by this process
 
 	mu       sync.Mutex
 	sequence uint64
@@ -96,8 +97,11 @@ func (c *Calls) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.RetryRefused(ctx); err != nil {
-		return err
+	if !c.retried { // what this build cannot use it cannot use later either
+		if _, err := p.RetryRefused(ctx); err != nil {
+			return err
+		}
+		c.retried = true
 	}
 	reader, err := callstream.Open(ctx, c.bus, c.partition, p.Sequence(), created)
 	if err != nil {

@@ -32,6 +32,8 @@ type Boot struct {
 	HighestStarted int64   `db:"highest_started"`
 	SealedUntil    int64   `db:"sealed_until"`
 	ClosedAt       int64   `db:"closed_at"`
+	// OpenAt is the seal of the batch that last listed which calls go on, which all complete at or after it.
+	OpenAt int64 `db:"open_at"`
 	// FirstSeenAt is when its first batch came, SealedAt when the seal did; nil when that is not known.
 	FirstSeenAt *time.Time `db:"first_seen_at"`
 	SealedAt    *time.Time `db:"sealed_at"`
@@ -39,14 +41,17 @@ type Boot struct {
 
 // Gap is a row of gaps.
 type Gap struct {
-	Gateway   string     `db:"gateway"`
-	Boot      int64      `db:"boot"`
-	FirstSeq  int64      `db:"first_seq"`
-	LastSeq   int64      `db:"last_seq"`
+	Gateway  string `db:"gateway"`
+	Boot     int64  `db:"boot"`
+	FirstSeq int64  `db:"first_seq"`
+	LastSeq  int64  `db:"last_seq"`
+	// After is a time that the missing calls completed at or later; 0 when nothing is known.
 	After     int64      `db:"after"`
 	NoticedAt time.Time  `db:"noticed_at"`
 	OpenedAt  *time.Time `db:"opened_at"`
 	ClosedAt  *time.Time `db:"closed_at"`
+	// Streaming: the calls go on, as their gateway last said; they are not missing.
+	Streaming bool `db:"streaming"`
 }
 
 // Range returns the missing numbers.
@@ -56,8 +61,11 @@ func (g Gap) Range() received.Range {
 
 const (
 	gatewayColumns = `gateway, partition, first_seen_at, seen_at, waived_until, waived_at, waived_by, waived_reason, version`
-	bootColumns    = `gateway, boot, floor, above, highest_started, sealed_until, closed_at, first_seen_at, sealed_at`
-	gapColumns     = `gateway, boot, first_seq, last_seq, after, noticed_at, opened_at, closed_at`
+	bootColumns    = `gateway, boot, floor, above, highest_started, sealed_until, closed_at, open_at, first_seen_at, sealed_at`
+	gapAfter       = `(CASE WHEN g.streaming THEN greatest(g.after, b.open_at) ELSE g.after END)`
+	gapColumns     = `g.gateway, g.boot, g.first_seq, g.last_seq, ` + gapAfter + ` AS after, g.noticed_at, g.opened_at, g.closed_at, g.streaming `
+	gapTables      = `FROM gaps g JOIN boots b ON b.gateway = g.gateway AND b.boot = g.boot `
+	readGaps       = `SELECT ` + gapColumns + gapTables
 )
 
 // SeeGateways notes gateways that were heard of, and makes those that are new.
@@ -94,11 +102,11 @@ func AllBoots(ctx context.Context, tx pgx.Tx) ([]Boot, error) {
 func UpsertBoots(ctx context.Context, tx pgx.Tx, boots []Boot) error {
 	var batch pgx.Batch
 	for _, b := range boots {
-		batch.Queue(`INSERT INTO boots (`+bootColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		batch.Queue(`INSERT INTO boots (`+bootColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 			ON CONFLICT (gateway, boot) DO UPDATE SET floor = excluded.floor, above = excluded.above, highest_started = excluded.highest_started,
-				sealed_until = excluded.sealed_until, closed_at = excluded.closed_at,
+				sealed_until = excluded.sealed_until, closed_at = excluded.closed_at, open_at = excluded.open_at,
 				first_seen_at = coalesce(boots.first_seen_at, excluded.first_seen_at), sealed_at = excluded.sealed_at`,
-			b.Gateway, b.Boot, b.Floor, b.Above, b.HighestStarted, b.SealedUntil, b.ClosedAt, b.FirstSeenAt, b.SealedAt)
+			b.Gateway, b.Boot, b.Floor, b.Above, b.HighestStarted, b.SealedUntil, b.ClosedAt, b.OpenAt, b.FirstSeenAt, b.SealedAt)
 	}
 	return wrap("write boots", tx.SendBatch(ctx, &batch).Close())
 }
@@ -131,25 +139,52 @@ func InsertGap(ctx context.Context, tx pgx.Tx, g Gap) error {
 		g.Gateway, g.Boot, g.FirstSeq, g.LastSeq, g.After, g.NoticedAt)
 }
 
-// MissingOf returns what is missing of boots of gateways.
-func MissingOf(ctx context.Context, tx pgx.Tx, gateways []string) ([]Gap, error) {
-	return collect[Gap](ctx, tx, "read missing calls", `SELECT `+gapColumns+` FROM gaps WHERE closed_at IS NULL AND gateway = ANY ($1) ORDER BY gateway, boot, first_seq`, gateways)
+// MissingOf returns what is missing of a boot.
+func MissingOf(ctx context.Context, tx pgx.Tx, gateway string, boot int64) ([]Gap, error) {
+	return collect[Gap](ctx, tx, "read missing calls", readGaps+`WHERE g.closed_at IS NULL AND g.gateway = $1 AND g.boot = $2 ORDER BY g.first_seq`, gateway, boot)
 }
 
-// Missing returns everything that is missing.
-func Missing(ctx context.Context, tx pgx.Tx) ([]Gap, error) {
-	return collect[Gap](ctx, tx, "read missing calls", `SELECT `+gapColumns+` FROM gaps WHERE closed_at IS NULL ORDER BY gateway, boot, first_seq LIMIT 10000`)
+// MissingAt returns what was noted as missing and has the given numbers, each of which is the first of some that came in. What is
+// missing was noted between numbers that had come, so that no two rows have a number.
+func MissingAt(ctx context.Context, tx pgx.Tx, gateways []string, boots, numbers []int64) ([]Gap, error) {
+	return collect[Gap](ctx, tx, "read missing calls", readGaps+`WHERE g.closed_at IS NULL AND (g.gateway, g.boot, g.first_seq) IN (
+			SELECT f.gateway, f.boot, f.first_seq FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS n(gateway, boot, number) CROSS JOIN LATERAL (
+				SELECT * FROM gaps WHERE gateway = n.gateway AND boot = n.boot AND first_seq <= n.number ORDER BY first_seq DESC LIMIT 1) AS f
+			WHERE f.last_seq >= n.number)
+		ORDER BY g.gateway, g.boot, g.first_seq`, gateways, boots, numbers)
+}
+
+// concerning selects what is missing and may belong to the time between two instants: see received.Gap.Concerns.
+const concerning = gapTables + `JOIN gateways w ON w.gateway = g.gateway WHERE g.closed_at IS NULL AND w.waived_until <= ` + gapAfter + `
+	AND ` + gapAfter + ` < $2 AND (b.closed_at = 0 OR b.closed_at + $3 > $1) `
+
+// Concerning returns what is missing and may belong to the time between two instants, at most so many.
+func Concerning(ctx context.Context, tx pgx.Tx, start, end int64, limit int) ([]Gap, error) {
+	return collect[Gap](ctx, tx, "read missing calls", `SELECT `+gapColumns+concerning+`ORDER BY g.gateway, g.boot, g.first_seq LIMIT $4`,
+		start, end, received.Slack, limit)
+}
+
+// CountConcerning counts what Concerning would return.
+func CountConcerning(ctx context.Context, tx pgx.Tx, start, end int64) (n int64, err error) {
+	err = tx.QueryRow(ctx, `SELECT count(*) `+concerning, start, end, received.Slack).Scan(&n)
+	return n, wrap("count missing calls", err)
 }
 
 // DueGaps returns what has been missing since before a time and is not yet a gap.
 func DueGaps(ctx context.Context, tx pgx.Tx, noticedBefore time.Time) ([]Gap, error) {
-	return collect[Gap](ctx, tx, "read missing calls", `SELECT `+gapColumns+` FROM gaps WHERE closed_at IS NULL AND opened_at IS NULL AND noticed_at <= $1
-		ORDER BY gateway, boot, first_seq LIMIT 500`, noticedBefore)
+	return collect[Gap](ctx, tx, "read missing calls", readGaps+`WHERE g.closed_at IS NULL AND g.opened_at IS NULL AND NOT g.streaming AND g.noticed_at <= $1
+		ORDER BY g.gateway, g.boot, g.first_seq LIMIT 500`, noticedBefore)
+}
+
+// SetStreaming notes whether the calls of a boot that are not here go on. Those that do not are missing from now on.
+func SetStreaming(ctx context.Context, tx pgx.Tx, gateway string, boot int64, firsts []int64, streaming bool, now time.Time) error {
+	return exec(ctx, tx, "note streaming calls", `UPDATE gaps SET streaming = $4, noticed_at = CASE WHEN $4 THEN noticed_at ELSE $5 END
+		WHERE gateway = $1 AND boot = $2 AND first_seq = ANY ($3)`, gateway, boot, firsts, streaming, now)
 }
 
 // OpenGap makes missing numbers a gap; false when they have come in meanwhile.
 func OpenGap(ctx context.Context, tx pgx.Tx, g Gap, now time.Time) (bool, error) {
-	tag, err := tx.Exec(ctx, `UPDATE gaps SET opened_at = $4 WHERE gateway = $1 AND boot = $2 AND first_seq = $3 AND closed_at IS NULL AND opened_at IS NULL`,
+	tag, err := tx.Exec(ctx, `UPDATE gaps SET opened_at = $4 WHERE gateway = $1 AND boot = $2 AND first_seq = $3 AND closed_at IS NULL AND opened_at IS NULL AND NOT streaming`,
 		g.Gateway, g.Boot, g.FirstSeq, now)
 	return tag.RowsAffected() == 1, wrap("open gap", err)
 }
@@ -164,6 +199,11 @@ func CloseGap(ctx context.Context, tx pgx.Tx, g Gap, now time.Time) error {
 
 // Gaps returns gaps, those that are open or all, in the order of gateway, boot and number, after a key.
 func Gaps(ctx context.Context, tx pgx.Tx, all bool, gateway string, boot, first int64, limit int) ([]Gap, error) {
-	return collect[Gap](ctx, tx, "list gaps", `SELECT `+gapColumns+` FROM gaps WHERE opened_at IS NOT NULL AND ($1 OR closed_at IS NULL)
-		AND (gateway, boot, first_seq) > ($2, $3, $4) ORDER BY gateway, boot, first_seq LIMIT $5`, all, gateway, boot, first, limit)
+	return collect[Gap](ctx, tx, "list gaps", readGaps+`WHERE g.opened_at IS NOT NULL AND ($1 OR g.closed_at IS NULL)
+		AND (g.gateway, g.boot, g.first_seq) > ($2, $3, $4) ORDER BY g.gateway, g.boot, g.first_seq LIMIT $5`, all, gateway, boot, first, limit)
+}
+
+// PruneGaps forgets gaps that were closed long ago; the events stay.
+func PruneGaps(ctx context.Context, tx pgx.Tx, now time.Time) error {
+	return exec(ctx, tx, "forget gaps", `DELETE FROM gaps WHERE closed_at < $1`, now.Add(-window))
 }

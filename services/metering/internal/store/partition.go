@@ -50,9 +50,10 @@ func InsertRefused(ctx context.Context, tx pgx.Tx, p Partition, sequence uint64,
 		VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`, p.Partition, p.Generation, int64(sequence), cause, now)
 }
 
-// Refused returns the sequences of the messages of the partition's stream that could not be used, at most 1000.
-func Refused(ctx context.Context, tx pgx.Tx, p Partition) ([]uint64, error) {
-	rows, err := tx.Query(ctx, `SELECT sequence FROM refused_messages WHERE partition = $1 AND generation = $2 ORDER BY sequence LIMIT 1000`, p.Partition, p.Generation)
+// Refused returns the sequences behind one of the messages of the partition's stream that could not be used, at most so many.
+func Refused(ctx context.Context, tx pgx.Tx, p Partition, after uint64, limit int) ([]uint64, error) {
+	rows, err := tx.Query(ctx, `SELECT sequence FROM refused_messages WHERE partition = $1 AND generation = $2 AND sequence > $3 ORDER BY sequence LIMIT $4`,
+		p.Partition, p.Generation, int64(after), limit)
 	if err != nil {
 		return nil, wrap("read refused messages", err)
 	}

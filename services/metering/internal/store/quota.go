@@ -101,11 +101,12 @@ func LockBalancesOf(ctx context.Context, tx pgx.Tx, subscriptions []string, firs
 		WHERE id = ANY ($4) OR (subscription = ANY ($1) AND window_end > $2 AND window_start <= $3) ORDER BY id FOR UPDATE`, subscriptions, first, last, ids)
 }
 
-// InsertBalance makes a balance unless there is one.
-func InsertBalance(ctx context.Context, tx pgx.Tx, b Balance) error {
-	return exec(ctx, tx, "make balance", `INSERT INTO balances (tenant_id, subscription, meter, per, window_start, window_end, hard, quota, ceiling, unleased)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
-		b.Tenant, b.Subscription, b.Meter, b.Per, b.WindowStart, b.WindowEnd, b.Hard, b.Quota, b.Ceiling, b.Unleased)
+// InsertBalance makes a balance unless there is one, and says whether it did.
+func InsertBalance(ctx context.Context, tx pgx.Tx, b Balance) (made bool, err error) {
+	tag, err := tx.Exec(ctx, `INSERT INTO balances (tenant_id, subscription, meter, per, window_start, window_end, hard, quota, ceiling, unleased, exhausted)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING`,
+		b.Tenant, b.Subscription, b.Meter, b.Per, b.WindowStart, b.WindowEnd, b.Hard, b.Quota, b.Ceiling, b.Unleased, b.Exhausted)
+	return tag.RowsAffected() == 1, wrap("make balance", err)
 }
 
 // UpdateBalances writes balances as they are.

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
@@ -47,7 +49,7 @@ func FindSubscription(ctx context.Context, tx pgx.Tx, nameOrID string) (Subscrip
 		ORDER BY id = $1 DESC, started_at DESC, id DESC LIMIT 1`, nameOrID)
 }
 
-// Known is a subscription with its calendar and the plans it has been under.
+// Known is a subscription with its calendar and the plans it has been under. It is safe for concurrent use.
 type Known struct {
 	Subscription
 	Calendar *domain.Calendar
@@ -99,12 +101,6 @@ func Hard(l *catalogv1.Limit) bool { return l.GetMode() != "soft" }
 // Units returns a quota as a whole number that arithmetic cannot overflow with.
 func Units(l *catalogv1.Limit) int64 { return int64(min(l.GetQuota(), 1<<60)) }
 
-// Prepaid says whether the plan in force at an instant is paid from a wallet.
-func (k *Known) Prepaid(at int64) bool {
-	phase, ok := k.Calendar.Phase(at)
-	return ok && k.specs[planKey(phase.Plan, phase.PlanVersion)].GetPrepaid()
-}
-
 func planKey(plan string, version uint32) string { return fmt.Sprintf("%s/%d", plan, version) }
 
 type phaseRow struct {
@@ -116,8 +112,11 @@ type phaseRow struct {
 	Spec         []byte `db:"spec"`
 }
 
-// Cache keeps subscriptions between transactions. It belongs to one goroutine, as calendars do.
-type Cache struct{ known map[string]*Known }
+// Cache keeps subscriptions between transactions. It is safe for concurrent use, and nobody waits for another's query.
+type Cache struct {
+	mu    sync.Mutex
+	known map[string]*Known
+}
 
 // maxCached bounds a cache; beyond it all is forgotten at once.
 const maxCached = 20_000
@@ -132,14 +131,7 @@ func (c *Cache) Load(ctx context.Context, tx pgx.Tx, ids []string) (map[string]*
 	if err != nil {
 		return nil, err
 	}
-	var changed []Subscription
-	for _, s := range rows {
-		if k := c.known[s.ID]; k != nil && k.Revision == s.Revision {
-			found[s.ID] = k
-			continue
-		}
-		changed = append(changed, s)
-	}
+	changed := c.find(rows, found)
 	if len(changed) == 0 {
 		return found, nil
 	}
@@ -147,13 +139,32 @@ func (c *Cache) Load(ctx context.Context, tx pgx.Tx, ids []string) (map[string]*
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(found, loaded)
+	c.keep(loaded)
+	return found, nil
+}
+
+// find adds to found what is known of rows as they are, and returns the others.
+func (c *Cache) find(rows []Subscription, found map[string]*Known) (changed []Subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range rows {
+		if k := c.known[s.ID]; k != nil && k.Revision == s.Revision {
+			found[s.ID] = k
+			continue
+		}
+		changed = append(changed, s)
+	}
+	return changed
+}
+
+func (c *Cache) keep(loaded map[string]*Known) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.known == nil || len(c.known) > maxCached {
 		c.known = map[string]*Known{}
 	}
-	for id, k := range loaded {
-		c.known[id], found[id] = k, k
-	}
-	return found, nil
+	maps.Copy(c.known, loaded)
 }
 
 // load adds calendars and plans.

@@ -15,15 +15,15 @@ import (
 
 const addUsageSQL = `
 INSERT INTO usage (tenant_id, subscription, bucket, partition, meter, reason, plan, plan_version, api, api_version,
-	operation, application, account, quantity, calls, digest, first_completed, last_completed, generation, sequence)
+	operation, application, account, quantity, calls, digest, first_completed, last_completed, generation, sequence, units)
 SELECT r.tenant_id, r.subscription, r.bucket, $1, r.meter, r.reason, r.plan, r.plan_version, r.api, r.api_version,
-	r.operation, r.application, r.account, r.quantity, r.calls, r.digest, r.first_completed, r.last_completed, $2, r.sequence
+	r.operation, r.application, r.account, r.quantity, r.calls, r.digest, r.first_completed, r.last_completed, $2, r.sequence, r.units
 FROM unnest($3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::text[],
-	$12::text[], $13::text[], $14::text[], $15::numeric[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[])
+	$12::text[], $13::text[], $14::text[], $15::numeric[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::numeric[])
 	AS r(tenant_id, subscription, bucket, meter, reason, plan, plan_version, api, api_version, operation, application, account,
-		quantity, calls, digest, first_completed, last_completed, sequence)
+		quantity, calls, digest, first_completed, last_completed, sequence, units)
 ON CONFLICT (tenant_id, subscription, bucket, partition, meter, reason, plan, plan_version, api, api_version, operation, application, account) DO UPDATE SET
-	quantity = usage.quantity + excluded.quantity, calls = usage.calls + excluded.calls,
+	quantity = usage.quantity + excluded.quantity, units = coalesce(usage.units, ceil(usage.quantity)) + excluded.units, calls = usage.calls + excluded.calls,
 	digest = digest_sum(usage.digest, excluded.digest),
 	first_completed = least(usage.first_completed, excluded.first_completed),
 	last_completed = greatest(usage.last_completed, excluded.last_completed),
@@ -37,15 +37,17 @@ func AddUsage(ctx context.Context, tx pgx.Tx, partition int, generation int32, r
 	apis, apiVersions, quantities := make([]string, n), make([]string, n), make([]string, n)
 	operations, applications, accounts := make([]string, n), make([]string, n), make([]string, n)
 	calls, digests, firsts, lasts, sequences := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	units := make([]string, n)
 	for i, r := range rows {
 		tenants[i], subscriptions[i], buckets[i] = r.Tenant, r.Subscription, r.Bucket
 		meters[i], reasons[i], plans[i], versions[i] = r.Meter, r.Reason, r.Plan, int32(r.PlanVersion)
 		apis[i], apiVersions[i], quantities[i] = r.API, r.APIVersion, r.Quantity.String()
 		operations[i], applications[i], accounts[i] = r.Operation, r.Application, r.Account
+		units[i] = r.Units.String()
 		calls[i], digests[i], firsts[i], lasts[i], sequences[i] = int64(r.Calls), int64(r.Digest), r.First, r.Last, int64(r.Sequence)
 	}
 	return exec(ctx, tx, "add usage", addUsageSQL, partition, generation, tenants, subscriptions, buckets, meters, reasons, plans, versions,
-		apis, apiVersions, operations, applications, accounts, quantities, calls, digests, firsts, lasts, sequences)
+		apis, apiVersions, operations, applications, accounts, quantities, calls, digests, firsts, lasts, sequences, units)
 }
 
 // LedgerRow is a row of usage as it is split.
@@ -57,7 +59,7 @@ type LedgerRow struct {
 // RowsSince returns the ledger rows of a subscription in a partition whose bucket may reach over an instant, or comes after it.
 func RowsSince(ctx context.Context, tx pgx.Tx, tenant, subscription string, partition int, since int64) ([]LedgerRow, error) {
 	rows, err := tx.Query(ctx, `SELECT tenant_id, subscription, bucket, meter, reason, plan, plan_version, api, api_version, operation, application, account, quantity::text, calls, digest,
-			first_completed, last_completed, generation, sequence
+			first_completed, last_completed, generation, sequence, coalesce(units, ceil(quantity))::text
 		FROM usage WHERE tenant_id = $1 AND subscription = $2 AND partition = $3 AND bucket > $4 AND last_completed >= $5
 		ORDER BY bucket, meter, reason, plan, plan_version, api, api_version, operation, application, account`,
 		tenant, subscription, partition, since-int64(time.Hour), since)
@@ -67,11 +69,14 @@ func RowsSince(ctx context.Context, tx pgx.Tx, tenant, subscription string, part
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (LedgerRow, error) {
 		var r LedgerRow
 		var version int32
-		var quantity string
+		var quantity, units string
 		var calls, digest, sequence int64
 		err := row.Scan(&r.Tenant, &r.Subscription, &r.Bucket, &r.Meter, &r.Reason, &r.Plan, &version, &r.API, &r.APIVersion, &r.Operation, &r.Application, &r.Account, &quantity, &calls, &digest,
-			&r.First, &r.Last, &r.Generation, &sequence)
+			&r.First, &r.Last, &r.Generation, &sequence, &units)
 		if err != nil {
+			return r, err
+		}
+		if r.Units, err = parseQuantity(units); err != nil {
 			return r, err
 		}
 		r.PlanVersion, r.Calls, r.Digest, r.Sequence = uint32(version), uint64(calls), uint64(digest), uint64(sequence)
@@ -168,16 +173,20 @@ type Slice struct {
 	Calls    int64     `db:"calls"`
 }
 
-// Slices returns the usage of a scope by hour, day or month of a time zone.
+// MaxSlices is the most that Slices returns.
+const MaxSlices = 20_000
+
+// Slices returns the usage of a scope by hour, day or month of a time zone: MaxSlices and one more at most, so that more are noticed.
 func Slices(ctx context.Context, tx pgx.Tx, s Scope, by, zone string) ([]Slice, error) {
 	return collect[Slice](ctx, tx, "sum usage", `SELECT date_trunc($4, to_timestamp(bucket / 1000000000), $5) AS start, meter, reason,
 			trim_scale(sum(quantity))::text AS quantity, sum(calls)::bigint AS calls
-		FROM usage WHERE`+within+`GROUP BY 1, meter, reason ORDER BY 1, meter, reason LIMIT 20000`, s.Subscription, s.Start, s.End, by, zone)
+		FROM usage WHERE`+within+`GROUP BY 1, meter, reason ORDER BY 1, meter, reason LIMIT $6`, s.Subscription, s.Start, s.End, by, zone, MaxSlices+1)
 }
 
-// BillableUnits returns the billable quantity of a meter of a subscription from an instant to another, rounded up to whole units.
+// BillableUnits returns what the billable calls of a subscription count for on a quota of a meter, from an instant to another: the
+// sum of each call's own quantity, rounded up to whole units.
 func BillableUnits(ctx context.Context, tx pgx.Tx, tenant, subscription, meter string, start, end int64) (units int64, err error) {
-	err = tx.QueryRow(ctx, `SELECT least(coalesce(ceil(sum(quantity)), 0), 4611686018427387904)::bigint FROM usage
+	err = tx.QueryRow(ctx, `SELECT least(coalesce(sum(coalesce(units, ceil(quantity))), 0), 4611686018427387904)::bigint FROM usage
 		WHERE tenant_id = $1 AND subscription = $2 AND meter = $3 AND reason = '' AND bucket >= $4 AND bucket < $5`,
 		tenant, subscription, meter, start, end).Scan(&units)
 	return units, wrap("sum usage", err)

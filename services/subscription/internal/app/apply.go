@@ -25,8 +25,8 @@ func (s *Subscriptions) Apply(ctx context.Context, request resource.ApplyRequest
 			assumed[key] = true
 		}
 	}
-	return execute(ctx, s, func(ctx context.Context, ch *change) (resource.ApplyResponse, error) {
-		return resource.ApplyAll(request, "subscription", func(r resource.Resource, spec proto.Message) (proto.Message, error) {
+	response, err := execute(ctx, s, func(ctx context.Context, ch *change) (keptResponse, error) {
+		response, err := resource.ApplyAll(request, "subscription", func(r resource.Resource, spec proto.Message) (proto.Message, error) {
 			switch after := spec.(type) {
 			case *subscriptionv1.SubscriptionSpec:
 				before, err := ch.put(ctx, r.Metadata, after, assumed)
@@ -38,7 +38,9 @@ func (s *Subscriptions) Apply(ctx context.Context, request resource.ApplyRequest
 			}
 			return nil, nil
 		})
+		return keptResponse{response}, err
 	})
+	return response.ApplyResponse, err
 }
 
 // optionalSpec makes nothing of what was not there before.

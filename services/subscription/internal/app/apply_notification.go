@@ -2,7 +2,10 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/protobuf/proto"
@@ -48,6 +51,34 @@ func (s *Subscriptions) applyMailRecipient(ctx context.Context, ch *change, name
 		return nil, err
 	}
 	return before.Spec(), nil
+}
+
+// keptResponse is an answer as it is kept for a repeated command: without addresses.
+type keptResponse struct{ resource.ApplyResponse }
+
+// MarshalJSON implements json.Marshaler.
+func (r keptResponse) MarshalJSON() ([]byte, error) {
+	kept := resource.ApplyResponse{Changes: slices.Clone(r.Changes)}
+	for i, c := range kept.Changes {
+		if c.Kind != "MailRecipient" {
+			continue
+		}
+		for _, spec := range []*json.RawMessage{&kept.Changes[i].Before, &kept.Changes[i].After} {
+			if len(*spec) == 0 {
+				continue
+			}
+			var fields map[string]json.RawMessage
+			err := json.Unmarshal(*spec, &fields)
+			delete(fields, "address")
+			if err == nil {
+				*spec, err = json.Marshal(fields)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("leave the address out of an answer: %w", err)
+			}
+		}
+	}
+	return json.Marshal(kept)
 }
 
 // exportTold adds everybody who is told.

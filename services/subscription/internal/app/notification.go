@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/libs/eventlog"
 	"github.com/tollgate/tollgate/libs/notify"
 	"github.com/tollgate/tollgate/libs/principal"
+	"github.com/tollgate/tollgate/libs/seal"
 	"github.com/tollgate/tollgate/services/subscription/internal/domain"
 	"github.com/tollgate/tollgate/services/subscription/internal/store"
 )
@@ -32,11 +34,11 @@ type Notification struct {
 	Transition
 }
 
-// Notify puts into the outbox what an event of a subscription is told to webhooks and by mail, in the follower's transaction: once
+// Notify puts into the outbox what an event of subscription's log is told to webhooks and by mail, in the follower's transaction: once
 // for each, however often the event comes.
 func (s *Subscriptions) Notify(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
 	transition := domain.TransitionOf(e.Payload)
-	if transition == "" || s.outbox == nil {
+	if e.StreamType != streamType || transition == "" || s.outbox == nil {
 		return nil
 	}
 	row, err := store.Find(ctx, tx, e.Tenant, e.StreamID)
@@ -72,6 +74,24 @@ func (s *Subscriptions) Notify(ctx context.Context, tx pgx.Tx, e eventlog.Event)
 		}
 	}
 	return nil
+}
+
+// CheckSealKey makes sure that the seal key is the one that the secrets of webhooks were sealed with.
+func (s *Subscriptions) CheckSealKey(ctx context.Context) error {
+	err := s.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) error {
+		webhook, secret, err := store.AnyWebhookSecret(ctx, tx)
+		if err == nil {
+			_, err = s.seal.Open(sealName(webhook), secret)
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case errors.Is(err, seal.ErrKey):
+		return errors.New("seal-key: is not the one that the secrets of webhooks were sealed with; give that one")
+	}
+	return err
 }
 
 // CheckNobodyIsTold makes sure that nobody waits to be told of anything, of any tenant.

@@ -14,11 +14,12 @@ import (
 	"github.com/tollgate/tollgate/services/subscription/internal/store"
 )
 
-// Addresses of mail are personal data: they are in a table of their own, in no event, and erased with their recipient.
+// Addresses of mail are personal data: they are in a table of their own, in no event and no answer that is kept for a repeated
+// command, and erased with their recipient.
 
 // PutMailRecipient makes a recipient of that name, or makes that one, by its name or id, as the specification says.
 func (s *Subscriptions) PutMailRecipient(ctx context.Context, nameOrID string, spec *subscriptionv1.MailRecipientSpec) (store.MailRecipient, error) {
-	return execute(ctx, s, func(ctx context.Context, ch *change) (store.MailRecipient, error) {
+	row, err := execute(ctx, s, func(ctx context.Context, ch *change) (store.MailRecipient, error) {
 		before, err := ch.putMailRecipient(ctx, nameOrID, spec, "name", "")
 		if err != nil {
 			return store.MailRecipient{}, err
@@ -26,8 +27,14 @@ func (s *Subscriptions) PutMailRecipient(ctx context.Context, nameOrID string, s
 		if before != nil {
 			nameOrID = before.ID
 		}
-		return store.FindMailRecipient(ctx, ch, ch.tenant, nameOrID)
+		row, err := store.FindMailRecipient(ctx, ch, ch.tenant, nameOrID)
+		row.Address = ""
+		return row, err
 	})
+	if err == nil {
+		row.Address = spec.GetAddress() // a repeated request says it again
+	}
+	return row, err
 }
 
 // putMailRecipient returns what the recipient was before, nil for none. Paths are as for putWebhook.

@@ -12,21 +12,15 @@ import (
 	"github.com/tollgate/tollgate/libs/eventlog"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 	gatewayv1 "github.com/tollgate/tollgate/proto/gateway/v1"
-	"github.com/tollgate/tollgate/services/subscription/internal/app"
 	"github.com/tollgate/tollgate/services/subscription/internal/store"
 )
 
-// Own follows subscription's own log: for the documents of gateways, and for those who are told of transitions.
-func Own(s *app.Subscriptions) eventlog.Handle {
-	return func(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
-		if e.StreamType != "subscription" {
-			return nil
-		}
-		if err := document(ctx, tx, e); err != nil {
-			return err
-		}
-		return s.Notify(ctx, tx, e)
+// Own follows subscription's own log for the documents of gateways.
+func Own(ctx context.Context, tx pgx.Tx, e eventlog.Event) error {
+	if e.StreamType != "subscription" {
+		return nil
 	}
+	return document(ctx, tx, e)
 }
 
 // document writes the entitlement that an event of subscription's own log changes, as it is now: that of the subscription

@@ -125,6 +125,12 @@ func Addresses(ctx context.Context, tx pgx.Tx, tenant, account, event string) ([
 		tenant, account, event)
 }
 
+// AnyWebhookSecret returns the sealed secret of a webhook, with the webhook's id.
+func AnyWebhookSecret(ctx context.Context, tx pgx.Tx) (webhook string, sealed []byte, err error) {
+	err = tx.QueryRow(ctx, `SELECT webhook_id, secret FROM webhook_secrets LIMIT 1`).Scan(&webhook, &sealed)
+	return webhook, sealed, wrap("find webhook secret", err)
+}
+
 // CountTold returns how many webhooks and recipients of mail there are.
 func CountTold(ctx context.Context, tx pgx.Tx) (webhooks, recipients int, err error) {
 	err = tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM webhooks), (SELECT count(*) FROM mail_recipients)`).Scan(&webhooks, &recipients)

@@ -47,12 +47,17 @@ type Subscription struct {
 const (
 	live = `s.state IN ('requested', 'active', 'suspended')`
 
-	query = `SELECT s.id, s.name, s.state, s.account_id, a.name AS account, s.application_id, p.name AS application,
+	fields = `s.id, s.name, s.state, s.account_id, a.name AS account, s.application_id, p.name AS application,
 		s.product_id, o.name AS product, s.plan_id, l.name AS plan, s.plan_version, s.requested_at, s.started_at, s.ended_at, s.expires_at,
-		CASE WHEN s.waiting IS NOT NULL THEN (SELECT count(*) FROM subscriptions w WHERE w.plan_id = s.plan_id AND w.waiting <= s.waiting) END AS waiting_position,
-		s.accepted_terms, s.terms_url, s.terms_at, s.terms_by, s.decided_by, s.decided_at, s.reason, s.limits
-		FROM subscriptions s JOIN accounts a ON a.id = s.account_id JOIN applications p ON p.id = s.application_id
+		s.accepted_terms, s.terms_url, s.terms_at, s.terms_by, s.decided_by, s.decided_at, s.reason, s.limits`
+
+	named = ` s JOIN accounts a ON a.id = s.account_id JOIN applications p ON p.id = s.application_id
 		JOIN products o ON o.id = s.product_id JOIN plans l ON l.id = s.plan_id `
+
+	// query is for one subscription: it counts those before it on the waiting list.
+	query = `SELECT ` + fields + `, CASE WHEN s.waiting IS NOT NULL
+			THEN (SELECT count(*) FROM subscriptions w WHERE w.plan_id = s.plan_id AND w.waiting <= s.waiting) END AS waiting_position
+		FROM subscriptions` + named
 )
 
 // Find returns a subscription by its name or id. Of several with a name it is the live one, else the newest.
@@ -79,11 +84,20 @@ type Filter struct {
 	Waiting bool
 }
 
-// List returns subscriptions in order of their ids, which is that of their requests, after an id.
+// List returns subscriptions in order of their ids, which is that of their requests, after an id. It reads the waiting list of
+// each plan on the page once.
 func List(ctx context.Context, tx pgx.Tx, tenant string, f Filter, after string, limit int) ([]Subscription, error) {
-	return collect[Subscription](ctx, tx, "list subscriptions", query+`WHERE s.tenant_id = $1
-		AND ($2 = '' OR p.name = $2 OR p.id = $2) AND ($3 = '' OR s.state = $3) AND ($4 = '' OR l.name = $4 OR l.id = $4)
-		AND ($7 = false OR s.waiting IS NOT NULL) AND s.id > $5 ORDER BY s.id LIMIT $6`, tenant, f.Application, f.State, f.Plan, after, limit, f.Waiting)
+	return collect[Subscription](ctx, tx, "list subscriptions", `
+		WITH page AS MATERIALIZED (
+			SELECT s.* FROM subscriptions`+named+`WHERE s.tenant_id = $1
+				AND ($2 = '' OR p.name = $2 OR p.id = $2) AND ($3 = '' OR s.state = $3) AND ($4 = '' OR l.name = $4 OR l.id = $4)
+				AND ($7 = false OR s.waiting IS NOT NULL) AND s.id > $5 ORDER BY s.id LIMIT $6
+		), lists AS MATERIALIZED (
+			SELECT w.id, row_number() OVER (PARTITION BY w.plan_id ORDER BY w.waiting) AS position FROM subscriptions w
+			WHERE w.waiting IS NOT NULL AND w.plan_id IN (SELECT plan_id FROM page WHERE waiting IS NOT NULL)
+		)
+		SELECT `+fields+`, lists.position AS waiting_position FROM page`+named+`LEFT JOIN lists ON lists.id = s.id ORDER BY s.id`,
+		tenant, f.Application, f.State, f.Plan, after, limit, f.Waiting)
 }
 
 // Reference names a subscription with its plan.

@@ -1,0 +1,8 @@
+package notify
+
+// Bounds, for tests.
+const (
+	PerTenant   = perTenant
+	ClaimFor    = claimFor
+	SendTimeout = sendTimeout
+)

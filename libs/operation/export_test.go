@@ -1,0 +1,7 @@
+package operation
+
+// Bounds, for tests.
+const (
+	MaxInFlight = maxInFlight
+	MaxWaiting  = maxWaiting
+)
