@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -123,7 +124,7 @@ func loadAll(t *testing.T, d *harness.Distributed, key string, seen *answeredCal
 	var clients sync.WaitGroup
 	for _, g := range d.Replicas["gateway"] {
 		for range 3 {
-			clients.Go(func() { load("http://"+g.Address, key, seen, stopped, 10*time.Millisecond) })
+			clients.Go(func() { load("http://"+g.Address, key, seen, stopped, 30*time.Millisecond) })
 		}
 	}
 	var once sync.Once
@@ -152,7 +153,7 @@ func checkSettled(t *testing.T, d *harness.Distributed, api *harness.API, seen *
 	})
 	for _, service := range harness.Services[:6] {
 		testkit.Await(t, time.Minute, func() error {
-			if code, output := d.Maintain(t, service, "check"); code != 0 {
+			if code, output := d.Maintain(t, service, "check"); code != 0 || strings.Contains(output, "still to be published") {
 				return fmt.Errorf("status %d: %s", code, output)
 			}
 			return nil

@@ -48,6 +48,16 @@ func TestWrongFlagsAreExplained(t *testing.T) {
 	require.Contains(t, p.Output(), `"gatewy" is not a service; want some of identity, catalog`)
 }
 
+// TestNothingToMaintain: a directory without a suite is not made one.
+func TestNothingToMaintain(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(harness.Dir(t), "none")
+	code, _, stderr := harness.CLI(t, "", "", "maintain", "check", "--data", data)
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "--data: there is no suite in "+data)
+	require.NoDirExists(t, data)
+}
+
 // TestStoppingLeavesNothingRunning, and what was there is there again.
 func TestStoppingLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
@@ -67,6 +77,11 @@ func TestStoppingLeavesNothingRunning(t *testing.T) {
 		})
 	}
 	require.NoFileExists(t, filepath.Join(data, "ready.json"))
+	for _, task := range []string{"check", "rebuild", "check"} {
+		code, stdout, stderr := harness.CLI(t, "", "", "maintain", task, "--data", data)
+		require.Equal(t, 0, code, stdout+stderr)
+		require.Contains(t, stdout, "catalog: ")
+	}
 	s = harness.Up(t, data, "--sample")
 	harness.NewAPI(t, s.Admin, s.Token(t)).Must("GET", "/identity/v1/accounts/globex", nil, &after)
 	require.Equal(t, before.ID, after.ID)

@@ -71,7 +71,10 @@ func (b *Base) check(ctx context.Context, out io.Writer) error {
 	for _, d := range audit.Differences {
 		fmt.Fprintf(out, "  position %d: %s\n", d.Position, d.Problem)
 	}
-	different := len(audit.Differences) > 0 || audit.LogEnd != audit.ReplicaEnd
+	if audit.ReplicaEnd < audit.LogEnd {
+		fmt.Fprintf(out, "%s: %d events are still to be published, by the running service\n", b.Name, audit.LogEnd-audit.ReplicaEnd)
+	}
+	different := len(audit.Differences) > 0
 	for _, p := range b.projections {
 		differences, err := b.compare(ctx, p)
 		if err != nil {

@@ -21,6 +21,7 @@ type commands struct {
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	Up        upCommand        `cmd:"" help:"Run the suite: all services, with embedded engines."`
+	Maintain  maintainCommand  `cmd:"" help:"Check or repair the event logs and tables of a suite that is stopped."`
 	Apply     applyCommand     `cmd:"" help:"Make resources as files say. Applying twice changes nothing; a bad file changes nothing at all."`
 	Diff      diffCommand      `cmd:"" help:"Show what apply would change. Exit code 1 when there is a difference."`
 	Export    exportCommand    `cmd:"" help:"Write every resource as files that apply takes."`

@@ -26,6 +26,8 @@ type Disk struct {
 	entries  map[string]entry
 	complete bool
 	broken   error
+	// refused are documents whose last version could not be stored.
+	refused map[string]bool
 }
 
 // entry is where a document is in the file.
@@ -55,7 +57,7 @@ func OpenDisk(dir string, load func(bucket, key string, value []byte)) (*Disk, e
 	if err != nil {
 		return nil, fmt.Errorf("open the stored configuration: %w", err)
 	}
-	d := &Disk{path: path, file: file, entries: map[string]entry{}}
+	d := &Disk{path: path, file: file, entries: map[string]entry{}, refused: map[string]bool{}}
 	if err := d.load(load); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -149,12 +151,15 @@ func (d *Disk) Complete() bool {
 	return d.complete
 }
 
-// MarkComplete notes that every document of every bucket is stored.
+// MarkComplete notes that every document of every bucket was put. It fails while one of them could not be stored.
 func (d *Disk) MarkComplete() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.complete {
 		return nil
+	}
+	if n := len(d.refused); n > 0 {
+		return fmt.Errorf("the stored configuration is not whole: %d documents could not be stored", n)
 	}
 	if err := d.append(completeName, nil); err != nil {
 		return err
@@ -167,9 +172,12 @@ func (d *Disk) MarkComplete() error {
 func (d *Disk) Put(bucket, key string, value []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.append(bucket+"/"+key, value); err != nil {
+	name := bucket + "/" + key
+	if err := d.append(name, value); err != nil {
+		d.refused[name] = true
 		return err
 	}
+	delete(d.refused, name)
 	if d.end > 2*d.live+compactSlack {
 		return d.compact()
 	}

@@ -183,6 +183,18 @@ func TestADamagedLogIsNotWhole(t *testing.T) {
 	require.NoError(t, d.Close())
 }
 
+func TestWhatCouldNotBeStoredIsNotWhole(t *testing.T) {
+	t.Parallel()
+	d, _ := loadDisk(t, t.TempDir())
+	require.Error(t, d.Put("gw_apis", "one", make([]byte, maxEntry+1)))
+	require.ErrorContains(t, d.MarkComplete(), "1 documents could not be stored")
+	require.False(t, d.Complete())
+	require.NoError(t, d.Put("gw_apis", "one", []byte("first")))
+	require.NoError(t, d.MarkComplete())
+	require.True(t, d.Complete())
+	require.NoError(t, d.Close())
+}
+
 func TestAnyLogCanBeOpened(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

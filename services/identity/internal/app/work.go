@@ -16,8 +16,6 @@ const (
 	workEvery = time.Second
 	// cleanEvery is how often what has ended is deleted.
 	cleanEvery = 10 * time.Minute
-	// keepAnswers is how long a repeated command answers as the first did; answers may have personal data.
-	keepAnswers = 30 * 24 * time.Hour
 )
 
 // Run does what is not done in a request, until ctx ends: it mails password resets and deletes what has ended. Several
@@ -62,9 +60,6 @@ func (i *Identity) work(ctx context.Context) error {
 }
 
 func (i *Identity) clean(ctx context.Context, now time.Time) error {
-	if _, err := i.log.ForgetCommands(ctx, now.Add(-keepAnswers)); err != nil {
-		return err
-	}
 	return i.db.InTenant(ctx, principal.AllTenants, func(tx pgx.Tx) error {
 		return store.DeleteEnded(ctx, tx, now, now.Add(-i.config.SessionIdle))
 	})
