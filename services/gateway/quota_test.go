@@ -61,6 +61,8 @@ func TestExactlyAThousandCallsPassOnThreeGateways(t *testing.T) {
 						passed.Add(1)
 					case 429:
 						refused.Add(1)
+					case 503:
+						// No lease came in time on a busy machine: refused rather than let through unaccounted.
 					default:
 						other.Add(1)
 					}
@@ -72,8 +74,10 @@ func TestExactlyAThousandCallsPassOnThreeGateways(t *testing.T) {
 	require.Zero(t, other.Load())
 	// The last units may be leased to a gateway whose clients have finished: they are of use there.
 	for _, g := range gateways {
-		for g.get("/weather/v1/current/rome").status == 204 {
-			passed.Add(1)
+		for status := 0; status != 429; {
+			if status = g.get("/weather/v1/current/rome").status; status == 204 {
+				passed.Add(1)
+			}
 		}
 	}
 	require.Equal(t, int64(quota), passed.Load())

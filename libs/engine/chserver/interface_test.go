@@ -175,12 +175,15 @@ func TestNothingOutsideTheDataIsReached(t *testing.T) {
 		"CREATE TABLE m (x String) ENGINE = MySQL('127.0.0.1:1', 'd', 't', 'u', 'p')",
 		"SYSTEM SHUTDOWN",
 		"BACKUP DATABASE default TO File('/tmp/backup.zip')",
+		"BACKUP DATABASE default TO File('../../backup.zip')",
+		"RESTORE DATABASE other FROM File('/tmp/backup.zip')",
 	} {
 		t.Run(statement, func(t *testing.T) {
 			t.Parallel()
 			got := speaker.do(http.MethodPost, nil, strings.NewReader(statement))
 			require.NotEqual(t, http.StatusOK, got.status)
-			require.Contains(t, []string{"497", "318"}, got.header.Get("X-ClickHouse-Exception-Code"), got.body)
+			// Not granted, not configured, and not the folder of backups.
+			require.Contains(t, []string{"497", "318", "36"}, got.header.Get("X-ClickHouse-Exception-Code"), got.body)
 		})
 	}
 }

@@ -23,6 +23,8 @@ func (m *maintainCommand) Run(ctx context.Context, env *environment) error {
 		return err
 	}
 	return suite.Maintain(ctx, suite.Config{
+		// What follows from these is not used by the tasks; services refuse to be built without.
+		Admin: "127.0.0.1:8081", MailFrom: "tollgate@localhost",
 		Data: m.Data, Services: services, Program: env.program, ClickHouseChild: []string{program, "clickhouse-engine"}, Out: env.stdout,
 	}, m.Task)
 }
