@@ -30,7 +30,7 @@ func writeResources(w io.Writer, resources []resource.Resource, beside func(r re
 		if err != nil {
 			return fmt.Errorf("export: %w", err)
 		}
-		document := fieldOf(fieldOf(node, "spec"), manifest.InlinedField(r.Kind))
+		document := manifest.Child(manifest.Child(node, "spec"), manifest.InlinedField(r.Kind))
 		if document != nil && document.Value != "" && beside != nil {
 			if document.Value, err = beside(r, document.Value); err != nil {
 				return fmt.Errorf("export: %w", err)
@@ -92,19 +92,6 @@ func nextNode(decoder *json.Decoder) (*yaml.Node, error) {
 	default:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}, nil
 	}
-}
-
-// fieldOf returns the value of a mapping's key, nil for none.
-func fieldOf(n *yaml.Node, key string) *yaml.Node {
-	if n == nil || n.Kind != yaml.MappingNode {
-		return nil
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i+1]
-		}
-	}
-	return nil
 }
 
 // documentFiles writes documents into a folder below dir, which apply does not take for resources.

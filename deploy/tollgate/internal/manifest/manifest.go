@@ -149,7 +149,7 @@ func syntaxProblem(f file, err error) error {
 
 // isResource says whether a document means to be one of Tollgate's.
 func isResource(n *yaml.Node) bool {
-	value := child(n, "apiVersion")
+	value := Child(n, "apiVersion")
 	return value != nil && strings.HasPrefix(value.Value, "tollgate/")
 }
 
@@ -190,7 +190,7 @@ func (i Item) envelopeProblem(err error) error {
 	if name, ok := strings.CutPrefix(message, "unknown field "); ok {
 		name = strings.Trim(name, `"`)
 		where := name
-		if child(i.node, name) == nil {
+		if Child(i.node, name) == nil {
 			where = "metadata." + name
 		}
 		return i.Problem(where, "is not a field here; want apiVersion, kind, metadata (name and the parent) and spec")

@@ -17,8 +17,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// child returns the value of a key of a mapping, or nil.
-func child(n *yaml.Node, key string) *yaml.Node {
+// Child returns the value of a key of a mapping; nil when there is none, or n is no mapping.
+func Child(n *yaml.Node, key string) *yaml.Node {
 	if n == nil || n.Kind != yaml.MappingNode {
 		return nil
 	}
@@ -41,7 +41,7 @@ func lineOf(n *yaml.Node, path string) int {
 			return line
 		}
 		if parts[1] != "" {
-			if n = child(n, parts[1]); n == nil {
+			if n = Child(n, parts[1]); n == nil {
 				return line
 			}
 			line = n.Line
@@ -121,11 +121,11 @@ func InlinedField(kind string) string { return inlined[kind].field }
 
 // documentOf returns the field that has a document, or names its file, and says which; nil for none.
 func documentOf(n *yaml.Node) (document *yaml.Node, inline bool) {
-	kind := child(n, "kind")
+	kind := Child(n, "kind")
 	if kind == nil {
 		return nil, false
 	}
-	document = child(child(n, "spec"), InlinedField(kind.Value))
+	document = Child(Child(n, "spec"), InlinedField(kind.Value))
 	if document == nil || document.Kind != yaml.ScalarNode {
 		return nil, false
 	}
@@ -148,7 +148,7 @@ func inlineDocument(file string, n *yaml.Node) error {
 		document.SetString(pack([]byte(document.Value)))
 		return nil
 	}
-	names := inlined[child(n, "kind").Value]
+	names := inlined[Child(n, "kind").Value]
 	at := func(format string, args ...any) error {
 		return Problem{File: file, Line: document.Line, Field: "spec." + names.field, Message: fmt.Sprintf(format, args...)}
 	}

@@ -134,6 +134,19 @@ func (e *engines) database(ctx context.Context, service string) (string, error) 
 	return address.String(), nil
 }
 
+// connect returns a connection to NATS once it is there.
+func (e *engines) connect(ctx context.Context) (*bus.Bus, error) {
+	b, err := bus.Connect(bus.Config{URL: e.natsURL, Name: "tollgate", Replicas: 1})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Await(ctx); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
 func (e *engines) postgresURL() string {
 	if e.postgres != nil {
 		return e.postgres.URL("postgres")

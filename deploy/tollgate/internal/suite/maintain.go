@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-
-	"github.com/tollgate/tollgate/libs/bus"
 )
 
 // maintainer is a service that keeps an event log.
@@ -36,14 +34,11 @@ func Maintain(ctx context.Context, c Config, task string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.stop()) }()
-	b, err := bus.Connect(bus.Config{URL: e.natsURL, Name: "tollgate", Replicas: 1})
+	b, err := e.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	if err := b.Await(ctx); err != nil {
-		return err
-	}
 	s, err := newServices(c, e, log, b)
 	if err != nil {
 		return err

@@ -55,14 +55,11 @@ func runServices(ctx context.Context, c Config, e *engines, log *slog.Logger, st
 	group := lifecycle.New(log)
 	group.Grace = 30 * time.Second
 	group.AddSimple("engines", e.watch)
-	b, err := bus.Connect(bus.Config{URL: e.natsURL, Name: "tollgate", Replicas: 1})
+	b, err := e.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	if err := b.Await(ctx); err != nil {
-		return err
-	}
 	if len(c.Services) > 0 {
 		fmt.Fprintf(c.Out, "Starting %s …\n", strings.Join(c.Services, ", "))
 		if _, err := b.EnsureCalls(ctx); err != nil {
