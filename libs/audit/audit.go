@@ -5,7 +5,7 @@
 // event holds, and are deleted after a time. Before and after are the aggregate as the domain folds it.
 //
 // libs/service mounts it: Migrate after the log's own migrations, Record in the transaction of every command, Register with
-// the folds of the service's aggregates, Clean as a part that runs, and Forgetting around whatever follows identity's log, so
+// the folds of the service's aggregates, Forget now and then, and Forgetting around whatever follows identity's log, so
 // that every service forgets from where a member acted who is erased.
 //
 // Used by libs/service, and by services for their folds. Everything is safe for concurrent use.

@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,32 +15,6 @@ import (
 
 // IdentityLog is the log that tells of members who are erased.
 const IdentityLog = "identity"
-
-const (
-	// lookEvery is how often Clean looks at the clock.
-	lookEvery = time.Second
-	// cleanEvery is how often it deletes, by that clock.
-	cleanEvery = 10 * time.Minute
-)
-
-// Clean deletes from where requests came, once it was kept for a time, until ctx ends. Several replicas share the work.
-func Clean(ctx context.Context, db *postgres.DB, clock func() time.Time, keep time.Duration, log *slog.Logger) error {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for cleaned := (time.Time{}); ctx.Err() == nil; {
-		if now := clock(); now.Sub(cleaned) >= cleanEvery {
-			if err := Forget(ctx, db, now.Add(-keep)); err != nil && ctx.Err() == nil {
-				log.LogAttrs(ctx, slog.LevelWarn, "from where requests came is kept for longer than it should be", slog.Any("error", err))
-			}
-			cleaned = now
-		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-	}
-	return nil
-}
 
 // Forget deletes, of every tenant, from where requests came that were recorded before a time, or that are of an actor who is
 // forgotten: their last signed token may have been good a few minutes longer than they were.

@@ -120,8 +120,8 @@ func (s Set) Missing(r Range) []Range {
 func (s Set) MissingOnly(r Range, given []uint64) bool {
 	for _, missing := range s.Missing(r) {
 		first, found := slices.BinarySearch(given, missing.First)
-		last := first + int(missing.Count()) - 1
-		if !found || last >= len(given) || given[last] != missing.Last {
+		n := missing.Count()
+		if !found || n > uint64(len(given)-first) || given[first+int(n)-1] != missing.Last {
 			return false
 		}
 	}

@@ -185,3 +185,10 @@ func TestGapsConcern(t *testing.T) {
 		})
 	}
 }
+
+func TestMissingOnlyOfALongRange(t *testing.T) {
+	t.Parallel()
+	var s received.Set
+	require.False(t, s.MissingOnly(received.Range{First: 1, Last: received.Max}, []uint64{1, 2, 3}))
+	require.False(t, s.MissingOnly(received.Range{First: 3, Last: received.Max}, []uint64{1, 2, 3}))
+}

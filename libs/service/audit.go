@@ -1,8 +1,6 @@
 package service
 
 import (
-	"cmp"
-	"context"
 	"time"
 
 	"github.com/tollgate/tollgate/libs/audit"
@@ -12,8 +10,8 @@ import (
 // defaultAuditOrigins is what a configuration has that leaves AuditOrigins at zero.
 const defaultAuditOrigins = 90 * 24 * time.Hour
 
-// Audit adds the operations of the audit to a service's table, for callers with the scope (see audit.Register), and the part
-// that forgets from where changes were made. It comes after the followers: a service that does not follow identity's log
+// Audit adds the operations of the audit to a service's table, for callers with the scope (see audit.Register). It comes after
+// the followers: a service that does not follow identity's log
 // begins to, to learn of members who are erased.
 func (b *Base) Audit(a *operation.API, noun, scope string, states map[string]audit.State) error {
 	if _, followed := b.waiters[audit.IdentityLog]; !followed {
@@ -21,9 +19,6 @@ func (b *Base) Audit(a *operation.API, noun, scope string, states map[string]aud
 			return err
 		}
 	}
-	b.Add("audit", func(ctx context.Context) error {
-		return audit.Clean(ctx, b.DB, b.Clock, cmp.Or(b.Config.AuditOrigins, defaultAuditOrigins), b.Log)
-	})
 	audit.Register(a, b.DB, noun, scope, states)
 	return nil
 }

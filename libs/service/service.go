@@ -216,7 +216,7 @@ func (b *Base) Run(ctx context.Context, api *operation.API) error {
 	for _, p := range b.parts {
 		group.AddSimple(p.name, p.run)
 	}
-	group.AddSimple("commands", b.forgetCommands)
+	group.AddSimple("commands", b.forget)
 	group.AddSimple("verifier", func(ctx context.Context) error { return b.verifier.Follow(ctx, b.Bus) })
 	group.Add("api", func(ctx context.Context, ready func()) error { return api.ServeNATS(ctx, b.Bus, ready) })
 	if b.Config.Listen != "" {

@@ -22,7 +22,7 @@ import (
 
 const (
 	// refreshKeys is the age at which an issuer's keys are read again, while those there are go on. At twice that age tokens wait
-	// for it.
+	// for it, unless the issuer has just failed to answer.
 	refreshKeys = 15 * time.Minute
 	// unknownKeyPause is how often a key that is not known has an issuer's keys read before their time.
 	unknownKeyPause = 10 * time.Second
@@ -154,12 +154,19 @@ func (s *keySet) current() *keys {
 	s.used.Store(now.UnixNano())
 	held := s.keys.Load()
 	switch {
-	case held == nil || now.Sub(held.at) >= 2*refreshKeys:
+	case held == nil || now.Sub(held.at) >= 2*refreshKeys && !s.failing(now):
 		<-s.read(now)
 	case now.Sub(held.at) >= refreshKeys:
 		s.read(now)
 	}
 	return s.keys.Load()
+}
+
+// failing says whether the last read failed, a moment ago.
+func (s *keySet) failing(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed && now.Before(s.next.Add(unknownKeyPause))
 }
 
 // newer returns keys that were read after those in which a token's was not found.

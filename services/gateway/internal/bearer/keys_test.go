@@ -254,6 +254,15 @@ func TestKeysAreReadAgainInTime(t *testing.T) {
 	c.forward(failedPause)
 	_, err = i.verify(s.forged("six"))
 	require.ErrorIs(t, err, ErrUnavailable, "whether there is such a key now cannot be said")
+	// Nor does it keep tokens waiting, once it has failed.
+	c.forward(failedPause)
+	release = s.hold()
+	_, err = i.verify(last)
+	require.NoError(t, err)
+	i.keys.mu.Lock()
+	require.NotNil(t, i.keys.reading, "the read goes on")
+	i.keys.mu.Unlock()
+	release()
 }
 
 // endless sends an answer without an end, or with one far away.
