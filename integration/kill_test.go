@@ -3,6 +3,7 @@ package integration_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -85,14 +86,15 @@ func checkEachOnce(t *testing.T, api *harness.API, subscription string, seen *an
 		if err != nil {
 			return err
 		}
-		missing := 0
+		var missing []string
 		for id := range seen.ids {
 			if !landed[id] {
-				missing++
+				missing = append(missing, id)
 			}
 		}
-		if missing > 0 {
-			return fmt.Errorf("%d of %d answered calls have not landed", missing, len(seen.ids))
+		if len(missing) > 0 {
+			slices.Sort(missing)
+			return fmt.Errorf("%d of %d answered calls have not landed: %s", len(missing), len(seen.ids), missing[:min(len(missing), 50)])
 		}
 		return nil
 	})

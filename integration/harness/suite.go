@@ -72,9 +72,17 @@ func Start(tb testing.TB, env []string, binary string, args ...string) *Process 
 		p.err = p.cmd.Wait()
 		close(p.done)
 	}()
-	tb.Cleanup(func() { p.Stop(tb) })
+	tb.Cleanup(func() {
+		p.Stop(tb)
+		if printed := p.Output(); tb.Failed() && printed != "" {
+			tb.Logf("%s printed at last:\n%s", filepath.Base(binary), printed[max(0, len(printed)-shown):])
+		}
+	})
 	return p
 }
+
+// shown is how much of what a process printed is shown when its test has failed.
+const shown = 4000
 
 // Output returns what the process printed.
 func (p *Process) Output() string { return p.out.String() }
