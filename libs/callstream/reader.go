@@ -221,7 +221,8 @@ func Each(ctx context.Context, b *bus.Bus, partition int, first, last uint64, cr
 			return err
 		}
 		if len(messages) == 0 {
-			return fmt.Errorf("read messages %d to %d of partition %d: the stream has sent nothing for %v", first, last, partition, patience)
+			// Take has looked: there is none.
+			return fmt.Errorf("read messages %d to %d of partition %d: nothing comes behind %d: %w", first, last, partition, r.last, ErrLost)
 		}
 		for _, m := range messages {
 			if m.Sequence <= last {

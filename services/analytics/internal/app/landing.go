@@ -46,7 +46,7 @@ func (a *Analytics) Attach(ctx context.Context, partition int, created time.Time
 	if err != nil {
 		return nil, fmt.Errorf("attach to partition %d: %w", partition, err)
 	}
-	if err := l.resume(ctx); err != nil {
+	if err := l.resume(ctx, created); err != nil {
 		return nil, fmt.Errorf("finish a landing of partition %d: %w", partition, err)
 	}
 	if l.at.StreamCreated == nil || !l.at.StreamCreated.Equal(created) {

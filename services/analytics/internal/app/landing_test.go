@@ -112,7 +112,7 @@ func (f *fixture) answer(n int) (first, last int) {
 func (f *fixture) ship(t *testing.T, first, end int) {
 	t.Helper()
 	data, err := proto.Marshal(&callsv1.CallBatch{
-		Gateway: gateway, Boot: 1, FirstSeq: uint64(first + 1), Count: uint32(end - first), Calls: f.calls[first:end],
+		Gateway: gateway, Boot: 1, FirstSeq: f.calls[first].GetSeq(), Count: uint32(end - first), Calls: f.calls[first:end],
 	})
 	require.NoError(t, err)
 	_, err = f.bus.JS.Publish(t.Context(), bus.CallSubject(bus.Partition(gateway)), data)
@@ -259,6 +259,84 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	}
 	require.NoError(t, f.land(t.Context(), t))
 	f.requireEachOnce(t)
+}
+
+// TestALandingCutShortIsFinishedFromARestoredStream: a backup was made between a manifest and its insert. The stream that is restored
+// was made anew, with the same messages.
+func TestALandingCutShortIsFinishedFromARestoredStream(t *testing.T) {
+	t.Parallel()
+	for _, cut := range []string{"after the manifest", "after one part of the insert", "after the insert"} {
+		t.Run(cut, func(t *testing.T) {
+			t.Parallel()
+			f := start(t)
+			first, end := f.answer(40)
+			f.ship(t, first, first+10)
+			require.NoError(t, f.land(t.Context(), t))
+			f.ship(t, first+5, end)
+			cuts[cut](f, func() {})
+			require.ErrorIs(t, f.land(t.Context(), t), errKilled)
+			f.makeStreamAnew(t)
+			f.ship(t, first, first+10)
+			f.ship(t, first+5, end)
+			more, last := f.answer(5)
+			f.ship(t, more, last)
+			require.NoError(t, f.land(t.Context(), t))
+			f.requireEachOnce(t)
+		})
+	}
+}
+
+// TestALandingCutShortIsNotFinishedFromOtherMessages: the stream was lost, and others came to the sequences of a manifest. What is in
+// them is landed, once.
+func TestALandingCutShortIsNotFinishedFromOtherMessages(t *testing.T) {
+	t.Parallel()
+	others := map[string]func(f *fixture){
+		"of the partition": func(f *fixture) {
+			first, end := f.answer(10)
+			for _, c := range f.calls[first:end] {
+				c.CompletedAt += int64(time.Second)
+			}
+			f.ship(t, first, end)
+		},
+		"of another": func(f *fixture) {
+			_, err := f.bus.JS.Publish(t.Context(), bus.CallSubject((bus.Partition(gateway)+1)%bus.Partitions), []byte("of another partition"))
+			require.NoError(t, err)
+			first, end := f.answer(10)
+			f.ship(t, first, end)
+		},
+		"of another alone": func(f *fixture) {
+			_, err := f.bus.JS.Publish(t.Context(), bus.CallSubject((bus.Partition(gateway)+1)%bus.Partitions), []byte("of another partition"))
+			require.NoError(t, err)
+			_, err = f.app.Attach(t.Context(), bus.Partition(gateway), f.created)
+			require.NoError(t, err)
+			first, end := f.answer(10)
+			f.ship(t, first, end)
+		},
+	}
+	for name, publish := range others {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := start(t)
+			first, end := f.answer(10)
+			f.ship(t, first, end)
+			cuts["after the manifest"](f, func() {})
+			require.ErrorIs(t, f.land(t.Context(), t), errKilled)
+			f.calls = nil // lost with the stream; their numbers stay taken
+			f.makeStreamAnew(t)
+			publish(f)
+			require.NoError(t, f.land(t.Context(), t))
+			f.requireEachOnce(t)
+		})
+	}
+}
+
+// makeStreamAnew deletes the stream and makes an empty one.
+func (f *fixture) makeStreamAnew(t *testing.T) {
+	t.Helper()
+	require.NoError(t, f.bus.JS.DeleteStream(t.Context(), bus.CallsStream))
+	var err error
+	f.created, err = callstream.Created(t.Context(), f.bus)
+	require.NoError(t, err)
 }
 
 // TestOnlyOneLandsAMessage: a process that has lost its partition without knowing lands nothing.

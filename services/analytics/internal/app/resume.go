@@ -1,10 +1,12 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,8 +19,9 @@ import (
 )
 
 // resume makes the insert of a manifest that was not marked as done: the calls of its messages, without those that it says
-// were dropped. It looks first which of them are there, because a token is forgotten after a while.
-func (l *Landing) resume(ctx context.Context) error {
+// were dropped. It looks first which of them are there, because a token is forgotten after a while. created is when the stream that
+// is there was made.
+func (l *Landing) resume(ctx context.Context, created time.Time) error {
 	var m store.Landing
 	var pending bool
 	var refused []int64
@@ -35,7 +38,10 @@ func (l *Landing) resume(ctx context.Context) error {
 	if m.FirstSequence == m.LastSequence {
 		refused = nil // it is the landing of a message that had been refused: of one that is refused there is none
 	}
-	calls, err := l.read(ctx, m, refused)
+	calls, err := l.read(ctx, m, refused, created)
+	if err == nil && !l.sameStream(m, created) && !tellsOf(m, calls) {
+		err = fmt.Errorf("the stream was made anew, with other messages: %w", callstream.ErrLost)
+	}
 	if errors.Is(err, callstream.ErrLost) {
 		// Nobody has these messages any more. Reconciliation tells what is missing in ClickHouse, if the insert was not made.
 		l.a.Logger.Error("a landing that was cut short cannot be finished: the stream has lost its messages", "partition", m.Partition,
@@ -62,20 +68,33 @@ func (l *Landing) resume(ctx context.Context) error {
 	return l.finish(ctx, m)
 }
 
-// read reads the calls of a manifest from the stream. The messages that were refused then are left out, though this build may be
-// able to use them: see RetryRefused.
-func (l *Landing) read(ctx context.Context, m store.Landing, refused []int64) ([]clickhouse.Call, error) {
+// sameStream says whether a manifest is of the stream that was made at a time.
+func (l *Landing) sameStream(m store.Landing, created time.Time) bool {
+	return m.Generation == l.at.Generation && l.at.StreamCreated != nil && l.at.StreamCreated.Equal(created)
+}
+
+// tellsOf says whether a manifest is of these calls: as many, of which the first and the last completed at the same nanoseconds. So
+// it is when the stream was restored from a backup: it was made anew, with the same messages at the same sequences.
+func tellsOf(m store.Landing, calls []clickhouse.Call) bool {
+	if len(calls) == 0 || int64(len(calls)) != m.Calls {
+		return false
+	}
+	byCompletion := func(a, b clickhouse.Call) int { return cmp.Compare(a.GetCompletedAt(), b.GetCompletedAt()) }
+	first, last := slices.MinFunc(calls, byCompletion), slices.MaxFunc(calls, byCompletion)
+	return first.GetCompletedAt() == m.FirstCompleted && last.GetCompletedAt() == m.LastCompleted
+}
+
+// read reads the calls of a manifest from the stream made at the given time. The messages that were refused then are left out, though
+// this build may be able to use them: see RetryRefused.
+func (l *Landing) read(ctx context.Context, m store.Landing, refused []int64, created time.Time) ([]clickhouse.Call, error) {
 	dropped := map[bootKey][]received.Range{}
 	for _, d := range m.Dropped {
 		key := bootKey{d.Gateway, d.Boot}
 		dropped[key] = append(dropped[key], d.Range)
 	}
-	if l.at.StreamCreated == nil || m.Generation != l.at.Generation {
-		return nil, fmt.Errorf("the manifest is of an earlier stream: %w", callstream.ErrLost)
-	}
 	var calls []clickhouse.Call
 	taken := map[bootKey]received.Set{}
-	err := callstream.Each(ctx, l.a.Bus, m.Partition, uint64(m.FirstSequence), uint64(m.LastSequence), *l.at.StreamCreated, func(message callstream.Message) error {
+	err := callstream.Each(ctx, l.a.Bus, m.Partition, uint64(m.FirstSequence), uint64(m.LastSequence), created, func(message callstream.Message) error {
 		if message.Refused != nil || len(message.Batch.GetCalls()) == 0 || slices.Contains(refused, int64(message.Sequence)) {
 			return nil
 		}
