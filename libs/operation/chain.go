@@ -29,6 +29,7 @@ func (a *API) chain(d definition) endpoint.Middleware {
 		a.authenticate(d),
 		a.authorize(d),
 		a.limitRate(d),
+		decode,
 		a.waitForPositions(d),
 		a.carryCommand(d),
 		a.validate,
@@ -139,6 +140,20 @@ func (a *API) limitRate(d definition) endpoint.Middleware {
 			}
 			return next(ctx, request)
 		}
+	}
+}
+
+// decode reads the request, unless it came in process.
+func decode(next endpoint.Endpoint) endpoint.Endpoint {
+	return func(ctx context.Context, request any) (any, error) {
+		if read, ok := request.(undecoded); ok {
+			decoded, err := read()
+			if err != nil {
+				return nil, err
+			}
+			request = decoded
+		}
+		return next(ctx, request)
 	}
 }
 

@@ -22,10 +22,20 @@ import (
 // MaxBody is the largest request body, in bytes.
 const MaxBody = 12 << 20
 
-// decoder returns go-kit's DecodeRequestFunc for an operation.
+// undecoded is a request that has not been read: the chain reads it once it knows that the caller may make it.
+type undecoded func() (any, error)
+
+// decoder returns go-kit's DecodeRequestFunc for an operation. What that returns is undecoded.
 func decoder(d definition) func(context.Context, *http.Request) (any, error) {
-	hasBody, hasForm := bodyFields(d.request, "json"), bodyFields(d.request, "formData")
+	decode := requestDecoder(d)
 	return func(_ context.Context, r *http.Request) (any, error) {
+		return undecoded(func() (any, error) { return decode(r) }), nil
+	}
+}
+
+func requestDecoder(d definition) func(*http.Request) (any, error) {
+	hasBody, hasForm := bodyFields(d.request, "json"), bodyFields(d.request, "formData")
+	return func(r *http.Request) (any, error) {
 		value := reflect.New(d.request)
 		var fields problem.Fields
 		switch {
@@ -67,7 +77,7 @@ func bodyFields(t reflect.Type, tag string) bool {
 func decodeBody(r *http.Request, into any) error {
 	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	if media = strings.TrimSpace(media); media != "" && media != "application/json" {
-		return problem.NewInvalid("content-type", "The body is %s; want application/json.", media)
+		return problem.NewUnsupportedMedia("content-type", "The body is %s; want application/json.", media)
 	}
 	data, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
 	if err != nil {

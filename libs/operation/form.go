@@ -19,6 +19,7 @@ func readForm(r *http.Request) (url.Values, error) {
 	const formType = "application/x-www-form-urlencoded"
 	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	if media = strings.ToLower(strings.TrimSpace(media)); media != formType {
+		// Forms are OAuth's: a request of another type is an invalid_request, status 400 (RFC 6749, section 5.2).
 		return nil, problem.NewInvalid("content-type", "The body is %q; want %s.", media, formType)
 	}
 	data, err := io.ReadAll(io.LimitReader(r.Body, maxForm+1))

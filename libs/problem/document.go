@@ -23,16 +23,17 @@ type Document struct {
 }
 
 var statuses = map[Kind]int{
-	Internal:        http.StatusInternalServerError,
-	Invalid:         http.StatusBadRequest,
-	Unauthenticated: http.StatusUnauthorized,
-	Denied:          http.StatusForbidden,
-	NotFound:        http.StatusNotFound,
-	Conflict:        http.StatusConflict,
-	Exhausted:       http.StatusTooManyRequests,
-	TooLarge:        http.StatusRequestEntityTooLarge,
-	Unavailable:     http.StatusServiceUnavailable,
-	Timeout:         http.StatusGatewayTimeout,
+	Internal:         http.StatusInternalServerError,
+	Invalid:          http.StatusBadRequest,
+	Unauthenticated:  http.StatusUnauthorized,
+	Denied:           http.StatusForbidden,
+	NotFound:         http.StatusNotFound,
+	Conflict:         http.StatusConflict,
+	Exhausted:        http.StatusTooManyRequests,
+	TooLarge:         http.StatusRequestEntityTooLarge,
+	UnsupportedMedia: http.StatusUnsupportedMediaType,
+	Unavailable:      http.StatusServiceUnavailable,
+	Timeout:          http.StatusGatewayTimeout,
 }
 
 // Status returns the HTTP status of a kind.

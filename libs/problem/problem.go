@@ -17,16 +17,17 @@ type Kind uint8
 
 // The kinds. The zero value is Internal: an error that nobody classified is the server's fault.
 const (
-	Internal        Kind = iota // the server's fault; nothing the caller can change
-	Invalid                     // the request is wrong; it says where
-	Unauthenticated             // no or no valid credential
-	Denied                      // authenticated, but not allowed
-	NotFound                    // no such thing, or not visible to the caller
-	Conflict                    // the state does not allow it
-	Exhausted                   // a limit or quota is used up
-	TooLarge                    // the request is over a stated size
-	Unavailable                 // a dependency is down; trying again later may help
-	Timeout                     // it took longer than allowed
+	Internal         Kind = iota // the server's fault; nothing the caller can change
+	Invalid                      // the request is wrong; it says where
+	Unauthenticated              // no or no valid credential
+	Denied                       // authenticated, but not allowed
+	NotFound                     // no such thing, or not visible to the caller
+	Conflict                     // the state does not allow it
+	Exhausted                    // a limit or quota is used up
+	TooLarge                     // the request is over a stated size
+	UnsupportedMedia             // the request's body is of a media type that is not taken
+	Unavailable                  // a dependency is down; trying again later may help
+	Timeout                      // it took longer than allowed
 )
 
 // Field is one thing that is wrong in a request.
@@ -83,6 +84,11 @@ func NewExhausted(code, format string, args ...any) *Error {
 // NewTooLarge returns an error of kind TooLarge.
 func NewTooLarge(code, format string, args ...any) *Error {
 	return newError(TooLarge, code, format, args)
+}
+
+// NewUnsupportedMedia returns an error of kind UnsupportedMedia.
+func NewUnsupportedMedia(code, format string, args ...any) *Error {
+	return newError(UnsupportedMedia, code, format, args)
 }
 
 // NewUnavailable returns an error of kind Unavailable.

@@ -40,6 +40,7 @@ func TestEveryKindSurvivesTheWire(t *testing.T) {
 		problem.NewInvalid("a", "a"), problem.NewUnauthenticated("b", "b"), problem.NewDenied("c", "c"),
 		problem.NewNotFound("d", "d"), problem.NewConflict("e", "e"), problem.NewExhausted("f", "f"),
 		problem.NewTooLarge("g", "g"), problem.NewUnavailable("h", "h"), problem.NewTimeout("i", "i"),
+		problem.NewUnsupportedMedia("j", "j"),
 	} {
 		require.Equal(t, e, problem.From(e).ToError())
 	}

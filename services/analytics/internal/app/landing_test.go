@@ -334,9 +334,10 @@ func TestALandingCutShortIsNotFinishedFromOtherMessages(t *testing.T) {
 func (f *fixture) makeStreamAnew(t *testing.T) {
 	t.Helper()
 	require.NoError(t, f.bus.JS.DeleteStream(t.Context(), bus.CallsStream))
-	var err error
-	f.created, err = callstream.Created(t.Context(), f.bus)
-	require.NoError(t, err)
+	testkit.Await(t, patience, func() (err error) { // the server may still be deleting the directory
+		f.created, err = callstream.Created(t.Context(), f.bus)
+		return err
+	})
 }
 
 // TestOnlyOneLandsAMessage: a process that has lost its partition without knowing lands nothing.
