@@ -122,6 +122,11 @@ type Page struct {
 	Cursor string `query:"cursor" description:"The next of the page before."`
 }
 
+// Search is embedded in the requests of operations that search in a list.
+type Search struct {
+	Text string `query:"search" maxLength:"200" description:"Only what has this text in its name or title, in upper or lower case."`
+}
+
 // Size returns the page's size: 50 unless asked for, 200 at most.
 func (p Page) Size() int {
 	if p.Limit <= 0 {

@@ -11,3 +11,9 @@ func Text(text string, limit int) string {
 	}
 	return strings.ToValidUTF8(text[:limit], "") // the cut may have gone through a character
 }
+
+// HasText returns the condition that one of the columns has the text of a parameter such as "$3", in upper or lower case; an empty
+// text is in all. It reads every row that the other conditions leave: a tenant's, not the installation's.
+func HasText(parameter string, columns ...string) string {
+	return `strpos(lower(concat_ws(E'\n', ` + strings.Join(columns, ", ") + `)), lower(` + parameter + `)) > 0`
+}

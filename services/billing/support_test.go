@@ -145,7 +145,7 @@ func (f *fixture) bill(month string) runAnswer {
 func (f *fixture) await(run string) runAnswer {
 	f.tb.Helper()
 	var answer runAnswer
-	testkit.Await(f.tb, time.Minute, func() bool {
+	testkit.Await(f.tb, 10*time.Minute, func() bool {
 		answer = runAnswer{}
 		a := f.client.Do("GET", "/billing/v1/runs/"+run, nil)
 		if a.Status != 200 {

@@ -100,6 +100,16 @@ func TestPlansHaveImmutableVersions(t *testing.T) {
 	f.admin.Must("GET", "/catalog/v1/plans?limit=1&cursor="+plans.Next, nil, &plans)
 	require.Equal(t, "pro", plans.Items[0].Name)
 
+	for search, want := range map[string]int{
+		"plans?search=FREER": 1, "plans?search=free": 1, "plans?search=R&product=weather": 2, "plans?search=r&product=other": 0, "plans?search=nothing": 0,
+		"products?search=weather+DATA": 1, "products?search=data+weather": 0, "apis?search=WEATH": 1, "apis?search=%25": 0,
+		"api-versions?search=-V1": 1, "api-versions?search=weather&api=weather": 1, "api-versions?search=v2": 0,
+	} {
+		plans = operation.List[struct{ Name string }]{}
+		f.admin.Must("GET", "/catalog/v1/"+search, nil, &plans)
+		require.Len(t, plans.Items, want, search)
+	}
+
 	f.admin.Must("POST", path+"/retire", nil, &p)
 	require.True(t, p.Retired)
 	head = f.head(t)

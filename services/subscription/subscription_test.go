@@ -304,6 +304,7 @@ func TestOneLiveSubscriptionToAProduct(t *testing.T) {
 	require.Equal(t, second.ID, list.Items[0].ID)
 	for query, n := range map[string]int{
 		"?state=active": 1, "?state=requested": 0, "?plan=pro": 1, "?plan=free&state=active": 1, "?application=globex-app": 2, "?application=other": 0,
+		"?search=BEX-WEA": 2, "?search=globex-app&state=active": 1, "?search=globex-weatherglobex": 0, "?search=%25": 0,
 	} {
 		f.admin.Must("GET", path+query, nil, &list)
 		require.Len(t, list.Items, n, query)

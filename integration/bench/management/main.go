@@ -219,13 +219,17 @@ var reads = []struct {
 	path string
 }{
 	{"a page of applications", true, "/identity/v1/applications?limit=50"},
+	{"a search of applications", true, "/identity/v1/applications?search=APP-00"},
 	{"one application by name", true, "/identity/v1/applications/app-003"},
 	{"a page of subscriptions", true, "/subscription/v1/subscriptions?limit=50"},
 	{"subscriptions of an application", true, "/subscription/v1/subscriptions?application=app-005"},
+	{"a search of subscriptions", true, "/subscription/v1/subscriptions?search=app-007"},
 	{"one subscription by name", true, "/subscription/v1/subscriptions/sub-app-004"},
 	{"a page of API versions", true, "/catalog/v1/api-versions?limit=50"},
+	{"a search of products", true, "/catalog/v1/products?search=prod"},
 	{"a page of plans", true, "/catalog/v1/plans?product=product"},
 	{"a page of tenants", false, "/identity/v1/tenants?limit=50&cursor=bench-%06d"},
+	{"a search of tenants", false, "/identity/v1/tenants?search=%06d"},
 }
 
 func (b *bench) measure(ctx context.Context, r struct {

@@ -72,6 +72,8 @@ func TestWrongUse(t *testing.T) {
 		"no entries":      {[]string{"audit", "--limit", "0"}, 1, "--limit: 0 is not 1 or more"},
 		"no such day":     {[]string{"audit", "--since", "yesterday"}, 1, `--since: "yesterday" is not a time`},
 		"no tenants":      {[]string{"grafana", "users", "--tenants", "nowhere.yaml"}, 1, "--tenants: open nowhere.yaml"},
+		"search of one":   {[]string{"get", "api", "weather", "--search", "x", "--server", "http://127.0.0.1:1", "--token", "x"}, 1, "--search goes with lists of accounts, apis"},
+		"search of runs":  {[]string{"get", "runs", "--search", "x", "--server", "http://127.0.0.1:1", "--token", "x"}, 1, "--search goes with lists of accounts, apis"},
 		"nobody there":    {[]string{"get", "apis", "--server", "http://127.0.0.1:1", "--token", "x"}, 1, "is `tollgate up` running?"},
 	} {
 		t.Run(name, func(t *testing.T) {

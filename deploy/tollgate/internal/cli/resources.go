@@ -226,21 +226,28 @@ var collections = map[string]string{
 	"webhooks": "/subscription/v1/webhooks", "mailrecipients": "/subscription/v1/mail-recipients",
 }
 
+// searchable are the kinds whose lists take a search.
+var searchable = []string{"accounts", "apis", "apiversions", "applications", "plans", "products", "subscriptions", "tenants"}
+
 type getCommand struct {
-	Kind string `arg:"" help:"accounts, applications, members, tokens, tenants, apis, apiversions, products, plans, subscriptions, invoices, runs or gateways."`
-	Name string `arg:"" optional:"" help:"Name or id of one."`
+	Kind   string `arg:"" help:"accounts, applications, members, tokens, tenants, apis, apiversions, products, plans, subscriptions, invoices, runs or gateways."`
+	Name   string `arg:"" optional:"" help:"Name or id of one."`
+	Search string `help:"Only what has this text in its name or title: accounts, applications, tenants, apis, apiversions, products, plans or subscriptions." placeholder:"TEXT"`
 	remote
 }
 
 // Run lists a kind, or shows one.
 func (g *getCommand) Run(ctx context.Context, env *environment) error {
 	kind := strings.ToLower(g.Kind)
+	if _, singular := collections[kind+"s"]; singular {
+		kind += "s"
+	}
 	path, ok := collections[kind]
 	if !ok {
-		path, ok = collections[kind+"s"]
-	}
-	if !ok {
 		return fmt.Errorf("%q is not a kind; want one of %s", g.Kind, strings.Join(slices.Sorted(maps.Keys(collections)), ", "))
+	}
+	if g.Search != "" && (g.Name != "" || !slices.Contains(searchable, kind)) {
+		return fmt.Errorf("--search goes with lists of %s", strings.Join(searchable, ", "))
 	}
 	api, err := g.client()
 	if err != nil {
@@ -256,7 +263,7 @@ func (g *getCommand) Run(ctx context.Context, env *environment) error {
 	var all operation.List[json.RawMessage]
 	for cursor := ""; ; {
 		var page operation.List[json.RawMessage]
-		if err := api.Do(ctx, http.MethodGet, path+"?limit=200&cursor="+url.QueryEscape(cursor), nil, &page); err != nil {
+		if err := api.Do(ctx, http.MethodGet, path+"?limit=200&search="+url.QueryEscape(g.Search)+"&cursor="+url.QueryEscape(cursor), nil, &page); err != nil {
 			return err
 		}
 		all.Items = append(all.Items, page.Items...)

@@ -31,8 +31,6 @@ func Register(a *operation.API, c *app.Catalog) {
 	registerResources(a, c)
 }
 
-type page struct{ operation.Page }
-
 type exportRequest struct {
 	Kind   string `query:"kind" enum:"Ruleset,API,APIVersion,Product,Plan" description:"One kind; all when empty."`
 	Cursor string `query:"cursor" description:"The next of the page before; a page has about 2 MiB."`
@@ -60,6 +58,11 @@ type putAPI struct {
 	Spec store.APISpec `json:"spec" required:"true"`
 }
 
+type listAPIs struct {
+	operation.Page
+	operation.Search
+}
+
 type apiPath struct {
 	API string `path:"api" description:"Name or id."`
 }
@@ -70,10 +73,10 @@ func registerAPIs(a *operation.API, c *app.Catalog) {
 		Summary: "Make the API of this name as the specification says.",
 		Handle:  func(ctx context.Context, r *putAPI) (store.API, error) { return c.PutAPI(ctx, r.API, r.Spec.Message) },
 	})
-	operation.Register(a, operation.Op[page, operation.List[store.API]]{
+	operation.Register(a, operation.Op[listAPIs, operation.List[store.API]]{
 		Name: "ListAPIs", Method: http.MethodGet, Path: "/apis", Scope: read, Summary: "The tenant's APIs.",
-		Handle: func(ctx context.Context, r *page) (operation.List[store.API], error) {
-			rows, err := c.APIs(ctx, r.Cursor, r.Size()+1)
+		Handle: func(ctx context.Context, r *listAPIs) (operation.List[store.API], error) {
+			rows, err := c.APIs(ctx, r.Text, r.Cursor, r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(a store.API) string { return a.Name }), err
 		},
 	})

@@ -31,7 +31,7 @@ func registerProducts(a *operation.API, c *app.Catalog) {
 	operation.Register(a, operation.Op[listProducts, operation.List[store.Product]]{
 		Name: "ListProducts", Method: http.MethodGet, Path: "/products", Scope: read, Summary: "The tenant's products, or those that one account sees.",
 		Handle: func(ctx context.Context, r *listProducts) (operation.List[store.Product], error) {
-			rows, err := c.Products(ctx, r.Account, r.Cursor, r.Size()+1)
+			rows, err := c.Products(ctx, r.Account, r.Text, r.Cursor, r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(p store.Product) string { return p.Name }), err
 		},
 	})
@@ -43,6 +43,7 @@ func registerProducts(a *operation.API, c *app.Catalog) {
 
 type listProducts struct {
 	operation.Page
+	operation.Search
 	Account string `query:"account" description:"Name of an account: only the products that it sees."`
 }
 
@@ -70,6 +71,7 @@ type getPlan struct {
 
 type listPlans struct {
 	operation.Page
+	operation.Search
 	Product string `query:"product" description:"Name or id of a product."`
 	Account string `query:"account" description:"Name of an account: only plans of products that it sees."`
 }
@@ -93,7 +95,7 @@ func registerPlans(a *operation.API, c *app.Catalog) {
 		Name: "ListPlans", Method: http.MethodGet, Path: "/plans", Scope: read, Summary: "Plans in their newest versions, of one product or of all.",
 		Handle: func(ctx context.Context, r *listPlans) (operation.List[store.Plan], error) {
 			product, plan, _ := strings.Cut(r.Cursor, "/")
-			rows, err := c.Plans(ctx, r.Product, r.Account, product, plan, r.Size()+1)
+			rows, err := c.Plans(ctx, r.Product, r.Account, r.Text, product, plan, r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(p store.Plan) string { return p.Product + "/" + p.Name }), err
 		},
 	})

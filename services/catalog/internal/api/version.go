@@ -25,6 +25,7 @@ type versionPath struct {
 
 type listVersions struct {
 	operation.Page
+	operation.Search
 	API string `query:"api" description:"Name or id of an API."`
 }
 
@@ -59,7 +60,7 @@ func registerVersions(a *operation.API, c *app.Catalog) {
 	operation.Register(a, operation.Op[listVersions, operation.List[store.APIVersion]]{
 		Name: "ListAPIVersions", Method: http.MethodGet, Path: "/api-versions", Scope: read, Summary: "API versions, of one API or of all.",
 		Handle: func(ctx context.Context, r *listVersions) (operation.List[store.APIVersion], error) {
-			rows, err := c.APIVersions(ctx, r.API, r.Cursor, r.Size()+1)
+			rows, err := c.APIVersions(ctx, r.API, r.Text, r.Cursor, r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(v store.APIVersion) string { return v.Name }), err
 		},
 	})

@@ -86,9 +86,9 @@ func (c *Catalog) API(ctx context.Context, nameOrID string) (store.API, error) {
 }
 
 // APIs returns APIs in order of their name.
-func (c *Catalog) APIs(ctx context.Context, after string, limit int) ([]store.API, error) {
+func (c *Catalog) APIs(ctx context.Context, search, after string, limit int) ([]store.API, error) {
 	return read(ctx, c, func(tx pgx.Tx, tenant string) ([]store.API, error) {
-		return store.APIs(ctx, tx, tenant, after, limit)
+		return store.APIs(ctx, tx, tenant, search, after, limit)
 	})
 }
 

@@ -107,12 +107,12 @@ func (e *exporter) export(ctx context.Context, tx pgx.Tx, tenant, kind string, f
 		}
 		return e.add(kind, resource.Metadata{Name: row.Name}, row.Spec.Message)
 	case "API":
-		return pages(from.Name, func(after string) ([]store.API, error) { return store.APIs(ctx, tx, tenant, after, rowsAtOnce) },
+		return pages(from.Name, func(after string) ([]store.API, error) { return store.APIs(ctx, tx, tenant, "", after, rowsAtOnce) },
 			func(a store.API) string { return a.Name },
 			func(a store.API) error { return e.add(kind, resource.Metadata{Name: a.Name}, a.Spec.Message) })
 	case "APIVersion":
 		return pages(from.Name, func(after string) ([]store.APIVersion, error) {
-			return store.APIVersions(ctx, tx, tenant, "", after, rowsAtOnce)
+			return store.APIVersions(ctx, tx, tenant, "", "", after, rowsAtOnce)
 		}, func(v store.APIVersion) string { return v.Name }, func(v store.APIVersion) error {
 			text, err := store.Original(ctx, tx, v.ID)
 			if err != nil {
@@ -125,7 +125,7 @@ func (e *exporter) export(ctx context.Context, tx pgx.Tx, tenant, kind string, f
 		})
 	case "Product":
 		return pages(from.Name, func(after string) ([]store.Product, error) {
-			return store.Products(ctx, tx, tenant, "", after, rowsAtOnce)
+			return store.Products(ctx, tx, tenant, "", "", after, rowsAtOnce)
 		},
 			func(p store.Product) string { return p.Name },
 			func(p store.Product) error { return e.add(kind, resource.Metadata{Name: p.Name}, p.Spec.Message) })
@@ -166,6 +166,6 @@ func pages[T any](after string, next func(after string) ([]T, error), cursor fun
 func plansOf(ctx context.Context, tx pgx.Tx, tenant, product string, from resource.Metadata, do func(store.Plan) error) error {
 	last := store.Plan{Product: from.Product, Name: from.Name}
 	return pages("", func(string) ([]store.Plan, error) {
-		return store.Plans(ctx, tx, tenant, product, "", last.Product, last.Name, rowsAtOnce)
+		return store.Plans(ctx, tx, tenant, product, "", "", last.Product, last.Name, rowsAtOnce)
 	}, func(p store.Plan) string { last = p; return p.Name }, do)
 }

@@ -79,9 +79,9 @@ func (c *Catalog) Product(ctx context.Context, nameOrID string) (store.Product, 
 }
 
 // Products returns products in order of their name: those that an account sees, by its name, or all for "".
-func (c *Catalog) Products(ctx context.Context, account, after string, limit int) ([]store.Product, error) {
+func (c *Catalog) Products(ctx context.Context, account, search, after string, limit int) ([]store.Product, error) {
 	return read(ctx, c, func(tx pgx.Tx, tenant string) ([]store.Product, error) {
-		return store.Products(ctx, tx, tenant, account, after, limit)
+		return store.Products(ctx, tx, tenant, account, search, after, limit)
 	})
 }
 
@@ -161,9 +161,9 @@ func (c *Catalog) Plan(ctx context.Context, product, plan string, version uint32
 
 // Plans returns the plans of a product, or of all, in order of product and plan: those of products that an account sees, by its
 // name, or all for "".
-func (c *Catalog) Plans(ctx context.Context, product, account, afterProduct, afterPlan string, limit int) ([]store.Plan, error) {
+func (c *Catalog) Plans(ctx context.Context, product, account, search, afterProduct, afterPlan string, limit int) ([]store.Plan, error) {
 	return read(ctx, c, func(tx pgx.Tx, tenant string) ([]store.Plan, error) {
-		return store.Plans(ctx, tx, tenant, product, account, afterProduct, afterPlan, limit)
+		return store.Plans(ctx, tx, tenant, product, account, search, afterProduct, afterPlan, limit)
 	})
 }
 

@@ -321,9 +321,9 @@ func (c *Catalog) APIVersion(ctx context.Context, nameOrID string) (store.APIVer
 }
 
 // APIVersions returns the versions of an API, or of all, in order of their name.
-func (c *Catalog) APIVersions(ctx context.Context, api, after string, limit int) ([]store.APIVersion, error) {
+func (c *Catalog) APIVersions(ctx context.Context, api, search, after string, limit int) ([]store.APIVersion, error) {
 	return read(ctx, c, func(tx pgx.Tx, tenant string) ([]store.APIVersion, error) {
-		return store.APIVersions(ctx, tx, tenant, api, after, limit)
+		return store.APIVersions(ctx, tx, tenant, api, search, after, limit)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/libs/resource"
 	catalogv1 "github.com/tollgate/tollgate/proto/catalog/v1"
 	"github.com/tollgate/tollgate/services/catalog/internal/domain"
@@ -41,9 +42,9 @@ func LockAPI(ctx context.Context, tx pgx.Tx, id string) error {
 	return wrap("lock API", err)
 }
 
-// APIs returns APIs in order of their name, after a name.
-func APIs(ctx context.Context, tx pgx.Tx, tenant, after string, limit int) ([]API, error) {
-	return collect[API](ctx, tx, "list APIs", apiQuery+`AND name > $2 ORDER BY name LIMIT $3`, tenant, after, limit)
+// APIs returns the APIs with a text in their name or title (all for "") in order of their name, after a name.
+func APIs(ctx context.Context, tx pgx.Tx, tenant, search, after string, limit int) ([]API, error) {
+	return collect[API](ctx, tx, "list APIs", apiQuery+`AND name > $2 AND `+postgres.HasText("$4", "name", "spec->>'title'")+` ORDER BY name LIMIT $3`, tenant, after, limit, search)
 }
 
 // CountVersions returns the number of versions that an API has.
@@ -79,10 +80,12 @@ func FindAPIVersion(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (AP
 	return one[APIVersion](ctx, tx, "find API version", versionQuery+`AND (v.name = $2 OR v.id = $2)`, tenant, nameOrID)
 }
 
-// APIVersions returns the versions of an API (of all for "") in order of their name, after a name.
-func APIVersions(ctx context.Context, tx pgx.Tx, tenant, api, after string, limit int) ([]APIVersion, error) {
+// APIVersions returns the versions of an API (of all for "") with a text in their name or in the API's name or title, in order of their
+// name, after a name.
+func APIVersions(ctx context.Context, tx pgx.Tx, tenant, api, search, after string, limit int) ([]APIVersion, error) {
 	return collect[APIVersion](ctx, tx, "list API versions",
-		versionQuery+`AND ($2 = '' OR a.name = $2 OR a.id = $2) AND v.name > $3 ORDER BY v.name LIMIT $4`, tenant, api, after, limit)
+		versionQuery+`AND ($2 = '' OR a.name = $2 OR a.id = $2) AND v.name > $3 AND `+postgres.HasText("$5", "v.name", "a.name", "a.spec->>'title'")+` ORDER BY v.name LIMIT $4`,
+		tenant, api, after, limit, search)
 }
 
 // References returns the API versions of these names that exist, by name.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/libs/postgres"
 )
 
 // Product is a product with its newest content.
@@ -22,10 +24,11 @@ func FindProduct(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (Produ
 	return one[Product](ctx, tx, "find product", productQuery+`AND (name = $2 OR id = $2)`, tenant, nameOrID)
 }
 
-// Products returns products in order of their name, after a name: those that an account sees, or all for "".
-func Products(ctx context.Context, tx pgx.Tx, tenant, account, after string, limit int) ([]Product, error) {
-	return collect[Product](ctx, tx, "list products", productQuery+`AND ($2 = '' OR `+visible("spec", "$2")+`) AND name > $3 ORDER BY name LIMIT $4`,
-		tenant, account, after, limit)
+// Products returns the products with a text in their name or title (all for "") in order of their name, after a name: those that an
+// account sees, or all for "".
+func Products(ctx context.Context, tx pgx.Tx, tenant, account, search, after string, limit int) ([]Product, error) {
+	return collect[Product](ctx, tx, "list products", productQuery+`AND ($2 = '' OR `+visible("spec", "$2")+`) AND name > $3
+		AND `+postgres.HasText("$5", "name", "spec->>'title'")+` ORDER BY name LIMIT $4`, tenant, account, after, limit, search)
 }
 
 // visible is the condition under which an account, by its name, sees the product with the specification.
@@ -97,12 +100,13 @@ func FindPlan(ctx context.Context, tx pgx.Tx, tenant, product, plan string, vers
 		AND v.version = CASE WHEN $4 = 0 THEN l.version ELSE $4 END`, tenant, product, plan, int32(min(version, 1<<31-1)))
 }
 
-// Plans returns the plans of a product (of all for "") in their newest versions, in order of product and plan, after one
-// of each: those of products that an account sees, or all for "".
-func Plans(ctx context.Context, tx pgx.Tx, tenant, product, account, afterProduct, afterPlan string, limit int) ([]Plan, error) {
+// Plans returns the plans of a product (of all for "") with a text in their name or title, in their newest versions, in order of product
+// and plan, after one of each: those of products that an account sees, or all for "".
+func Plans(ctx context.Context, tx pgx.Tx, tenant, product, account, search, afterProduct, afterPlan string, limit int) ([]Plan, error) {
 	return collect[Plan](ctx, tx, "list plans", planQuery+`AND v.version = l.version AND ($2 = '' OR p.name = $2 OR p.id = $2)
-		AND (p.name, l.name) > ($3, $4) AND ($6 = '' OR `+visible("p.spec", "$6")+`) ORDER BY p.name, l.name LIMIT $5`,
-		tenant, product, afterProduct, afterPlan, limit, account)
+		AND (p.name, l.name) > ($3, $4) AND ($6 = '' OR `+visible("p.spec", "$6")+`)
+		AND `+postgres.HasText("$7", "l.name", "v.spec->>'title'")+` ORDER BY p.name, l.name LIMIT $5`,
+		tenant, product, afterProduct, afterPlan, limit, account, search)
 }
 
 // PlanVersions returns the versions of a plan, the newest first, before a version (0 for all).

@@ -28,10 +28,10 @@ func registerAccounts(a *operation.API, i *app.Identity) {
 			return i.PutAccount(ctx, r.Account, r.Spec.Message)
 		},
 	})
-	operation.Register(a, operation.Op[page, operation.List[store.Account]]{
+	operation.Register(a, operation.Op[searchPage, operation.List[store.Account]]{
 		Name: "ListAccounts", Method: http.MethodGet, Path: "/accounts", Scope: read, Summary: "The tenant's accounts.",
-		Handle: func(ctx context.Context, r *page) (operation.List[store.Account], error) {
-			rows, err := i.Accounts(ctx, r.Cursor, r.Size()+1)
+		Handle: func(ctx context.Context, r *searchPage) (operation.List[store.Account], error) {
+			rows, err := i.Accounts(ctx, r.Text, r.Cursor, r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(a store.Account) string { return a.Name }), err
 		},
 	})

@@ -24,6 +24,7 @@ type putOwnApplication struct {
 
 type listApplications struct {
 	operation.Page
+	operation.Search
 	Account string `query:"account" description:"Name or id of an account."`
 }
 
@@ -94,7 +95,7 @@ func registerApplicationFace(a *operation.API, i *app.Identity, f face) {
 	operation.Register(a, operation.Op[listApplications, operation.List[store.Application]]{
 		Name: "List" + f.noun + "Applications", Method: http.MethodGet, Path: f.prefix + "/applications", Scope: f.read, Account: f.account, Summary: "Applications, of one account or of all.",
 		Handle: func(ctx context.Context, r *listApplications) (operation.List[store.Application], error) {
-			rows, err := i.Applications(ctx, r.Account, r.Cursor, r.Size()+1)
+			rows, err := i.Applications(ctx, r.Account, r.Text, r.Cursor, r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(a store.Application) string { return a.Name }), err
 		},
 	})

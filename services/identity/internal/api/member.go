@@ -18,6 +18,11 @@ type createTenant struct {
 
 type page struct{ operation.Page }
 
+type searchPage struct {
+	operation.Page
+	operation.Search
+}
+
 func registerTenants(a *operation.API, i *app.Identity) {
 	operation.Register(a, operation.Op[createTenant, app.NewTenant]{
 		Name: "CreateTenant", Method: http.MethodPost, Path: "/tenants", Operator: true, Status: http.StatusCreated,
@@ -26,11 +31,11 @@ func registerTenants(a *operation.API, i *app.Identity) {
 			return i.CreateTenant(ctx, r.Name, r.Title, app.Person{DisplayName: r.OwnerDisplayName, Email: r.OwnerEmail})
 		},
 	})
-	operation.Register(a, operation.Op[page, operation.List[store.Tenant]]{
+	operation.Register(a, operation.Op[searchPage, operation.List[store.Tenant]]{
 		Name: "ListTenants", Method: http.MethodGet, Path: "/tenants", Scope: read,
 		Summary: "Your tenant; every tenant for an operator of the installation.",
-		Handle: func(ctx context.Context, r *page) (operation.List[store.Tenant], error) {
-			rows, err := i.Tenants(ctx, r.Cursor, r.Size()+1)
+		Handle: func(ctx context.Context, r *searchPage) (operation.List[store.Tenant], error) {
+			rows, err := i.Tenants(ctx, r.Text, r.Cursor, r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(t store.Tenant) string { return t.Name }), err
 		},
 	})

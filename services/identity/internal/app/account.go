@@ -94,9 +94,9 @@ func (i *Identity) Account(ctx context.Context, nameOrID string) (store.Account,
 }
 
 // Accounts returns accounts in order of their name.
-func (i *Identity) Accounts(ctx context.Context, after string, limit int) ([]store.Account, error) {
+func (i *Identity) Accounts(ctx context.Context, search, after string, limit int) ([]store.Account, error) {
 	return read(ctx, i, func(tx pgx.Tx, tenant string) ([]store.Account, error) {
-		return store.Accounts(ctx, tx, tenant, after, limit)
+		return store.Accounts(ctx, tx, tenant, search, after, limit)
 	})
 }
 

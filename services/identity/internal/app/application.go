@@ -147,12 +147,12 @@ func (i *Identity) Application(ctx context.Context, nameOrID string) (store.Appl
 }
 
 // Applications returns the applications of an account, or of all, in order of their name.
-func (i *Identity) Applications(ctx context.Context, account, after string, limit int) ([]store.Application, error) {
+func (i *Identity) Applications(ctx context.Context, account, search, after string, limit int) ([]store.Application, error) {
 	if own := actor(ctx).Account; own != "" {
 		account = own
 	}
 	return read(ctx, i, func(tx pgx.Tx, tenant string) ([]store.Application, error) {
-		return store.Applications(ctx, tx, tenant, account, after, limit)
+		return store.Applications(ctx, tx, tenant, account, search, after, limit)
 	})
 }
 

@@ -52,7 +52,7 @@ func (i *Identity) Export(ctx context.Context) (resource.Export, error) {
 	return read(ctx, i, func(tx pgx.Tx, tenant string) (resource.Export, error) {
 		out := resource.Export{Resources: []resource.Resource{}}
 		for after := ""; ; {
-			rows, err := store.Accounts(ctx, tx, tenant, after, exportPage)
+			rows, err := store.Accounts(ctx, tx, tenant, "", after, exportPage)
 			if err != nil {
 				return out, err
 			}
@@ -73,7 +73,7 @@ func (i *Identity) Export(ctx context.Context) (resource.Export, error) {
 
 func exportApplications(ctx context.Context, tx pgx.Tx, tenant string, out *resource.Export) error {
 	for after := ""; ; {
-		rows, err := store.Applications(ctx, tx, tenant, "", after, exportPage)
+		rows, err := store.Applications(ctx, tx, tenant, "", "", after, exportPage)
 		if err != nil {
 			return err
 		}

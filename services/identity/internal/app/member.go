@@ -93,13 +93,13 @@ func (i *Identity) createTenant(ctx context.Context, tx *eventlog.Tx, name, titl
 }
 
 // Tenants returns tenants: all for an operator of the installation, else one's own.
-func (i *Identity) Tenants(ctx context.Context, after string, limit int) ([]store.Tenant, error) {
+func (i *Identity) Tenants(ctx context.Context, search, after string, limit int) ([]store.Tenant, error) {
 	p := actor(ctx)
 	if p.Operator {
 		p.Tenant = principal.AllTenants
 	}
 	return read(principal.With(ctx, p), i, func(tx pgx.Tx, _ string) ([]store.Tenant, error) {
-		return store.Tenants(ctx, tx, after, limit)
+		return store.Tenants(ctx, tx, search, after, limit)
 	})
 }
 

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/libs/postgres"
 )
 
 // Account is a row of accounts.
@@ -43,10 +45,11 @@ func LockAccount(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (Accou
 		FOR NO KEY UPDATE`, tenant, nameOrID)
 }
 
-// Accounts returns accounts in order of their name, after a name.
-func Accounts(ctx context.Context, tx pgx.Tx, tenant, after string, limit int) ([]Account, error) {
+// Accounts returns the accounts with a text in their name or title (all for "") in order of their name, after a name.
+func Accounts(ctx context.Context, tx pgx.Tx, tenant, search, after string, limit int) ([]Account, error) {
 	return collect[Account](ctx, tx, "list accounts",
-		`SELECT `+accountColumns+` FROM accounts WHERE tenant_id = $1 AND name > $2 ORDER BY name LIMIT $3`, tenant, after, limit)
+		`SELECT `+accountColumns+` FROM accounts WHERE tenant_id = $1 AND name > $2 AND `+postgres.HasText("$4", "name", "title")+` ORDER BY name LIMIT $3`,
+		tenant, after, limit, search)
 }
 
 // Application is a row of applications, with its account's name.
@@ -89,8 +92,10 @@ func LockApplication(ctx context.Context, tx pgx.Tx, tenant, nameOrID string) (A
 		FOR NO KEY UPDATE OF p FOR SHARE OF a`, tenant, nameOrID)
 }
 
-// Applications returns the applications of an account (of all for "") in order of their name, after a name.
-func Applications(ctx context.Context, tx pgx.Tx, tenant, account, after string, limit int) ([]Application, error) {
+// Applications returns the applications of an account (of all for "") with a text in their name or title, in order of their name,
+// after a name.
+func Applications(ctx context.Context, tx pgx.Tx, tenant, account, search, after string, limit int) ([]Application, error) {
 	return collect[Application](ctx, tx, "list applications",
-		applicationQuery+`AND ($2 = '' OR a.name = $2 OR a.id = $2) AND p.name > $3 ORDER BY p.name LIMIT $4`, tenant, account, after, limit)
+		applicationQuery+`AND ($2 = '' OR a.name = $2 OR a.id = $2) AND p.name > $3 AND `+postgres.HasText("$5", "p.name", "p.title")+` ORDER BY p.name LIMIT $4`,
+		tenant, account, after, limit, search)
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tollgate/tollgate/libs/postgres"
 )
 
 // Tenant is a row of tenants.
@@ -32,10 +34,10 @@ func CountTenants(ctx context.Context, tx pgx.Tx) (n int, err error) {
 	return n, wrap("count tenants", err)
 }
 
-// Tenants returns tenants in order of their name, after a name.
-func Tenants(ctx context.Context, tx pgx.Tx, after string, limit int) ([]Tenant, error) {
+// Tenants returns the tenants with a text in their name or title (all for "") in order of their name, after a name.
+func Tenants(ctx context.Context, tx pgx.Tx, search, after string, limit int) ([]Tenant, error) {
 	return collect[Tenant](ctx, tx, "list tenants",
-		`SELECT tenant_id, name, title, created_at FROM tenants WHERE name > $1 ORDER BY name LIMIT $2`, after, limit)
+		`SELECT tenant_id, name, title, created_at FROM tenants WHERE name > $1 AND `+postgres.HasText("$3", "name", "title")+` ORDER BY name LIMIT $2`, after, limit, search)
 }
 
 // Member is a row of members.

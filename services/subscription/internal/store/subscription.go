@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tollgate/tollgate/libs/postgres"
 	"github.com/tollgate/tollgate/services/subscription/internal/domain"
 )
 
@@ -82,6 +83,8 @@ type Filter struct {
 	Application, State, Plan string
 	// Waiting leaves those on a waiting list.
 	Waiting bool
+	// Search is a text in the name of the subscription, of its application or of its account.
+	Search string
 }
 
 // List returns subscriptions in order of their ids, which is that of their requests, after an id. It reads the waiting list of
@@ -91,13 +94,13 @@ func List(ctx context.Context, tx pgx.Tx, tenant string, f Filter, after string,
 		WITH page AS MATERIALIZED (
 			SELECT s.* FROM subscriptions`+named+`WHERE s.tenant_id = $1
 				AND ($2 = '' OR p.name = $2 OR p.id = $2) AND ($3 = '' OR s.state = $3) AND ($4 = '' OR l.name = $4 OR l.id = $4)
-				AND ($7 = false OR s.waiting IS NOT NULL) AND s.id > $5 ORDER BY s.id LIMIT $6
+				AND ($7 = false OR s.waiting IS NOT NULL) AND `+postgres.HasText("$8", "s.name", "p.name", "a.name")+` AND s.id > $5 ORDER BY s.id LIMIT $6
 		), lists AS MATERIALIZED (
 			SELECT w.id, row_number() OVER (PARTITION BY w.plan_id ORDER BY w.waiting) AS position FROM subscriptions w
 			WHERE w.waiting IS NOT NULL AND w.plan_id IN (SELECT plan_id FROM page WHERE waiting IS NOT NULL)
 		)
 		SELECT `+fields+`, lists.position AS waiting_position FROM page`+named+`LEFT JOIN lists ON lists.id = s.id ORDER BY s.id`,
-		tenant, f.Application, f.State, f.Plan, after, limit, f.Waiting)
+		tenant, f.Application, f.State, f.Plan, after, limit, f.Waiting, f.Search)
 }
 
 // Reference names a subscription with its plan.
