@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,6 +23,7 @@ import (
 // suite is a running `tollgate up` with an API, two subscriptions and an upstream.
 type suite struct {
 	dir, gateway, admin, token string
+	clickhouse                 string
 	key, probeKey              string
 	subscription               string
 	probeSubscription          string
@@ -110,14 +112,15 @@ func (s *suite) up(ctx context.Context, root string) error {
 		return fmt.Errorf("start the suite: %w (run make build first)", err)
 	}
 	var ready struct {
-		Gateway, Admin, AdminTokenFile, NATS string
-		PID                                  int
-		Children                             map[string]int
+		Gateway, Admin, AdminTokenFile, NATS, ClickHouse string
+
+		PID      int
+		Children map[string]int
 	}
 	if err := readWhenThere(ctx, filepath.Join(data, "ready.json"), &ready); err != nil {
 		return err
 	}
-	s.gateway, s.admin, s.pids = ready.Gateway, ready.Admin, ready.Children
+	s.gateway, s.admin, s.clickhouse, s.pids = ready.Gateway, ready.Admin, ready.ClickHouse, ready.Children
 	s.pids["tollgate"] = ready.PID
 	secret, err := os.ReadFile(ready.AdminTokenFile)
 	if err != nil {
@@ -243,6 +246,26 @@ func kilobytes(pid int) int {
 		}
 	}
 	return 0
+}
+
+// bytesPerCall tells what a call takes on ClickHouse's disk, as the parts are now.
+func (s *suite) bytesPerCall(ctx context.Context) (string, error) {
+	const query = "SELECT round(sum(bytes_on_disk) / sum(rows), 1), count() FROM system.parts WHERE active AND table = 'calls' FORMAT TSV"
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.clickhouse, strings.NewReader(query))
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return "", fmt.Errorf("ask ClickHouse for its parts: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("ask ClickHouse for its parts: %s", answer)
+	}
+	size, parts, _ := strings.Cut(strings.TrimSpace(string(answer)), "\t")
+	return fmt.Sprintf("%s bytes a call in %s parts", size, parts), err
 }
 
 func (s *suite) stop() error {
