@@ -127,9 +127,12 @@ func escape(n, document *yaml.Node) {
 	}
 }
 
-// blockStyle chooses how each text is written.
+// blockStyle chooses how each text is written, and a line for each field and element: what was read from JSON would be one line.
 func blockStyle(n *yaml.Node) {
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
+	switch {
+	case n.Kind == yaml.MappingNode || n.Kind == yaml.SequenceNode:
+		n.Style &^= yaml.FlowStyle
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!str":
 		n.Style = textStyle(n.Value)
 	}
 	for _, c := range n.Content {
