@@ -3,7 +3,7 @@
 // OpenAPI 3.1 document.
 //
 // The chain, outermost first: recover, trace, metrics, authenticate (which also sets the tenant), authorize, rate,
-// freshness, validate, time-out. Idempotency and dry runs are carried in the context and settled by libs/eventlog in the
+// decode, freshness, validate, time-out. Idempotency and dry runs are carried in the context and settled by libs/eventlog in the
 // transaction of the effect. Errors become problem documents (RFC 9457) here and nowhere else.
 //
 // Used by the control-plane services only: the gateway's request path neither imports this package nor go-kit.
@@ -11,12 +11,16 @@ package operation
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"reflect"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-kit/kit/endpoint"
+
+	"github.com/tollgate/tollgate/libs/problem"
 )
 
 // Op is one operation. Req is a struct whose fields are tagged path, query or header; the other fields are the body: those
@@ -122,9 +126,21 @@ type Page struct {
 	Cursor string `query:"cursor" description:"The next of the page before."`
 }
 
-// Search is embedded in the requests of operations that search in a list.
+// maxSearch is the most characters of a text that is searched for.
+const maxSearch = 200
+
+// Search is embedded in the requests of operations that search in a list. It is their Validator, unless they have one.
 type Search struct {
-	Text string `query:"search" maxLength:"200" description:"Only what has this text in its name or title, in upper or lower case."`
+	Text string `query:"search" maxLength:"200" description:"Only what has this text in its name or title, in upper or lower case; an API version also in its API's, a subscription in its application's or account's name."`
+}
+
+// Validate implements Validator.
+func (s Search) Validate() error {
+	if utf8.RuneCountInString(s.Text) > maxSearch {
+		return problem.NewInvalid("request-invalid", "The request is not valid.").With(
+			problem.Field{Path: "search", Message: fmt.Sprintf("is longer than %d characters", maxSearch)})
+	}
+	return nil
 }
 
 // Size returns the page's size: 50 unless asked for, 200 at most.

@@ -13,7 +13,7 @@ func Text(text string, limit int) string {
 }
 
 // HasText returns the condition that one of the columns has the text of a parameter such as "$3", in upper or lower case; an empty
-// text is in all. It reads every row that the other conditions leave: a tenant's, not the installation's.
+// text is in all. It reads every row that the other conditions leave, which should be one tenant's.
 func HasText(parameter string, columns ...string) string {
 	return `strpos(lower(concat_ws(E'\n', ` + strings.Join(columns, ", ") + `)), lower(` + parameter + `)) > 0`
 }

@@ -18,6 +18,7 @@ func BenchmarkRun(b *testing.B) {
 
 func benchmarkRun(b *testing.B, n int) {
 	f := startBilling(b)
+	f.patience = 10 * time.Minute
 	f.plan("pro", 1, pro())
 	for i := range n {
 		f.calls(f.subscribe(fmt.Sprintf("s%05d", i+1), "pro", january), 2, january.AddDate(0, 0, 3))

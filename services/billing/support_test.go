@@ -33,6 +33,8 @@ type fixture struct {
 	stop    func()
 	tenant  string
 	client  *servicetest.Client
+	// patience bounds the wait for a billing run.
+	patience time.Duration
 	// after is the header that makes billing wait until it has seen what was emitted.
 	after     string
 	positions map[string]uint64
@@ -47,7 +49,7 @@ const (
 func prepare(tb testing.TB) *fixture {
 	tb.Helper()
 	env := servicetest.New(tb)
-	f := &fixture{Env: env, tb: tb, tenant: "11111111-0000-7000-8000-000000000000", positions: map[string]uint64{}, ledger: &ledger{asked: map[string]int{}, unsealed: map[string]int64{}}}
+	f := &fixture{Env: env, tb: tb, patience: time.Minute, tenant: "11111111-0000-7000-8000-000000000000", positions: map[string]uint64{}, ledger: &ledger{asked: map[string]int{}, unsealed: map[string]int64{}}}
 	f.ledger.serve(tb, env)
 	f.config = billing.Config{Service: env.Config("billing"), Manual: true}
 	f.client = env.Client(env.Token(f.tenant, "billing.read", "billing.run"))
@@ -145,7 +147,7 @@ func (f *fixture) bill(month string) runAnswer {
 func (f *fixture) await(run string) runAnswer {
 	f.tb.Helper()
 	var answer runAnswer
-	testkit.Await(f.tb, 10*time.Minute, func() bool {
+	testkit.Await(f.tb, f.patience, func() bool {
 		answer = runAnswer{}
 		a := f.client.Do("GET", "/billing/v1/runs/"+run, nil)
 		if a.Status != 200 {

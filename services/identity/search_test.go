@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,4 +48,8 @@ func TestSearch(t *testing.T) {
 		require.Equal(t, want, names(path), path)
 	}
 	require.Equal(t, 400, f.admin.Do("GET", "/identity/v1/accounts?search=a%00", nil).Status)
+	names("accounts?search=" + strings.Repeat("%C3%BC", 200))
+	long := f.admin.Do("GET", "/identity/v1/accounts?search="+strings.Repeat("a", 201), nil)
+	require.Equal(t, 400, long.Status)
+	require.Contains(t, long.Body, `"path":"search"`)
 }

@@ -1,7 +1,8 @@
 // Command pipeline measures the whole way of a call: for a minute it sends calls at a steady rate through the gateway of a
 // suite, and from time to time a call of a second subscription, of which it waits until ClickHouse and metering have it. It prints
 // the rate that was answered, how late calls arrive (median, p99), how long the rest takes when the load ends, whether every
-// answered call landed and was metered, and the memory of each process before and after, and the bytes that ClickHouse keeps of a call. It needs `make build` before it.
+// answered call landed and was metered, the memory of each process before and after, and the bytes that ClickHouse keeps of a call.
+// It needs `make build` before it.
 package main
 
 import (

@@ -260,15 +260,20 @@ func (g *getCommand) Run(ctx context.Context, env *environment) error {
 		}
 		return printOne(env.stdout, g.Output, one)
 	}
+	query := url.Values{"limit": {"200"}}
+	if g.Search != "" {
+		query.Set("search", g.Search)
+	}
 	var all operation.List[json.RawMessage]
-	for cursor := ""; ; {
+	for {
 		var page operation.List[json.RawMessage]
-		if err := api.Do(ctx, http.MethodGet, path+"?limit=200&search="+url.QueryEscape(g.Search)+"&cursor="+url.QueryEscape(cursor), nil, &page); err != nil {
+		if err := api.Do(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &page); err != nil {
 			return err
 		}
 		all.Items = append(all.Items, page.Items...)
-		if cursor = page.Next; cursor == "" {
+		if page.Next == "" {
 			return printList(env.stdout, g.Output, all.Items)
 		}
+		query.Set("cursor", page.Next)
 	}
 }

@@ -34,7 +34,7 @@ type subscriptionPath struct {
 
 type listSubscriptions struct {
 	operation.Page
-	Search      string `query:"search" maxLength:"200" description:"Only what has this text in its name, or in that of its application or account, in upper or lower case."`
+	operation.Search
 	Application string `query:"application" description:"Name or id of an application."`
 	State       string `query:"state" enum:"requested,active,suspended,rejected,cancelled"`
 	Plan        string `query:"plan" description:"Name or id of a plan."`
@@ -83,7 +83,7 @@ func Register(a *operation.API, s *app.Subscriptions) {
 		Name: "ListSubscriptions", Method: http.MethodGet, Path: "/subscriptions", Scope: Read,
 		Summary: "Subscriptions in the order in which they were requested.",
 		Handle: func(ctx context.Context, r *listSubscriptions) (operation.List[store.Subscription], error) {
-			rows, err := s.List(ctx, store.Filter{Application: r.Application, State: r.State, Plan: r.Plan, Waiting: r.Waiting, Search: r.Search}, r.Cursor, r.Size()+1)
+			rows, err := s.List(ctx, store.Filter{Application: r.Application, State: r.State, Plan: r.Plan, Waiting: r.Waiting, Search: r.Text}, r.Cursor, r.Size()+1)
 			return operation.PageOf(rows, r.Page, func(s store.Subscription) string { return s.ID }), err
 		},
 	})
